@@ -1,0 +1,336 @@
+//! All errors. They are plain data, and give back what an operation took.
+
+use crate::id::{RuntimeId, ThreadId};
+use std::fmt;
+
+/// The calling thread does not own the mutex. Nothing happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotOwner {
+    /// Who called.
+    pub caller: ThreadId,
+    /// Who owns the mutex; none: nobody did at the moment of the call.
+    pub owner: Option<ThreadId>,
+}
+
+impl fmt::Display for NotOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "thread {} does not own the mutex", self.caller)?;
+        match self.owner {
+            Some(owner) => write!(f, ": thread {owner} does"),
+            None => f.write_str(": nobody does"),
+        }
+    }
+}
+
+/// The mutex was not locked. The caller holds what it held before, nothing more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum LockError {
+    /// A signal is pending: take it.
+    Interrupted,
+    /// The deadline passed.
+    TimedOut,
+    /// The runtime shuts down.
+    ShutDown,
+    /// Waiting is refused here: inside a hook, or in a [`no_blocking`](crate::no_blocking) scope.
+    WouldBlock,
+    /// The caller already holds the mutex `u32::MAX` times.
+    Overflow,
+    /// The owner belongs to another runtime; two runtimes do not wait for each other.
+    ForeignRuntime {
+        /// The owner.
+        owner: ThreadId,
+        /// The caller's runtime.
+        mine: RuntimeId,
+        /// The owner's runtime.
+        theirs: RuntimeId,
+    },
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interrupted => f.write_str("a signal interrupted the lock"),
+            Self::TimedOut => f.write_str("the lock timed out"),
+            Self::ShutDown => f.write_str("the runtime shuts down"),
+            Self::WouldBlock => f.write_str("waiting is refused here"),
+            Self::Overflow => f.write_str("the mutex is held too many times"),
+            Self::ForeignRuntime { owner, mine, theirs } => write!(
+                f,
+                "the owner {owner} belongs to runtime {theirs}, the caller to runtime {mine}"
+            ),
+        }
+    }
+}
+
+/// The mutex could not be locked at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum TryLockError {
+    /// Another thread owns it, or is owed it.
+    Taken,
+    /// The caller already holds the mutex `u32::MAX` times.
+    Overflow,
+}
+
+impl fmt::Display for TryLockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Taken => "another thread owns the mutex",
+            Self::Overflow => "the mutex is held too many times",
+        })
+    }
+}
+
+/// Why a wait for a condition variable ended without a notification, or never began.
+///
+/// In every case but [`Lost`](Self::Lost) and [`NotOwner`](Self::NotOwner) the caller holds the mutex at the depth it had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The caller does not own the mutex. Nothing happened.
+    NotOwner(NotOwner),
+    /// A signal is pending: take it.
+    Interrupted,
+    /// The deadline passed.
+    TimedOut,
+    /// The runtime shuts down; the wait did not begin.
+    ShutDown,
+    /// Waiting is refused here: inside a hook, or in a [`no_blocking`](crate::no_blocking) scope.
+    WouldBlock,
+    /// The mutex could not be taken back. The caller holds none of its levels; guards of it that were made before the
+    /// wait do nothing when they drop.
+    Lost(Loss),
+}
+
+/// Why a mutex could not be taken back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Loss {
+    /// The runtime shuts down.
+    ShutDown,
+    /// A thread of another runtime owns the mutex.
+    ForeignRuntime,
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOwner(e) => e.fmt(f),
+            Self::Interrupted => f.write_str("a signal interrupted the wait"),
+            Self::TimedOut => f.write_str("the wait timed out"),
+            Self::ShutDown => f.write_str("the runtime shuts down"),
+            Self::WouldBlock => f.write_str("waiting is refused here"),
+            Self::Lost(Loss::ShutDown) => {
+                f.write_str("the runtime shuts down, and the mutex is lost")
+            }
+            Self::Lost(Loss::ForeignRuntime) => {
+                f.write_str("another runtime has the mutex, and it is lost")
+            }
+        }
+    }
+}
+
+/// Why a join did not get to the thread's end. The thread is untouched; join again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// A signal is pending: take it.
+    Interrupted,
+    /// The deadline passed.
+    TimedOut,
+    /// The runtime shuts down.
+    ShutDown,
+    /// Waiting is refused here: inside a hook, or in a [`no_blocking`](crate::no_blocking) scope.
+    WouldBlock,
+    /// A thread cannot wait for its own end.
+    Yourself(ThreadId),
+    /// The thread belongs to another runtime.
+    ForeignRuntime {
+        /// The caller's runtime.
+        mine: RuntimeId,
+        /// The thread's runtime.
+        theirs: RuntimeId,
+    },
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interrupted => f.write_str("a signal interrupted the join"),
+            Self::TimedOut => f.write_str("the join timed out"),
+            Self::ShutDown => f.write_str("the runtime shuts down"),
+            Self::WouldBlock => f.write_str("waiting is refused here"),
+            Self::Yourself(id) => write!(f, "thread {id} cannot join itself"),
+            Self::ForeignRuntime { mine, theirs } => {
+                write!(f, "the thread belongs to runtime {theirs}, the caller to runtime {mine}")
+            }
+        }
+    }
+}
+
+/// What a typed join gives in place of a result.
+#[derive(Clone, Debug)]
+pub enum JoinFailure<E> {
+    /// The thread ended with this error.
+    Failed(E),
+    /// The thread ended in a panic.
+    Panicked(crate::thread::Panic),
+    /// The join did not get to the thread's end.
+    Wait(JoinError),
+}
+
+impl<E> fmt::Display for JoinFailure<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(_) => f.write_str("the thread ended with an error"),
+            Self::Panicked(panic) => write!(f, "the thread panicked: {panic}"),
+            Self::Wait(e) => e.fmt(f),
+        }
+    }
+}
+impl<E: fmt::Debug> std::error::Error for JoinFailure<E> {}
+
+/// Why a sleep ended before its time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SleepError {
+    /// A signal is pending: take it.
+    Interrupted,
+    /// The runtime shuts down.
+    ShutDown,
+    /// Waiting is refused here: inside a hook, or in a [`no_blocking`](crate::no_blocking) scope.
+    WouldBlock,
+}
+
+impl fmt::Display for SleepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupted => "a signal interrupted the sleep",
+            Self::ShutDown => "the runtime shuts down",
+            Self::WouldBlock => "waiting is refused here",
+        })
+    }
+}
+
+/// The thread is over; what it was sent comes back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Dead<T>(pub T);
+
+impl<T> Dead<T> {
+    /// Takes it back.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+impl<T> fmt::Debug for Dead<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dead(..)")
+    }
+}
+impl<T> fmt::Display for Dead<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the thread is over")
+    }
+}
+
+/// The signal could not be sent; its payload comes back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SignalError<P> {
+    /// The thread is over.
+    Dead(P),
+    /// The thread belongs to another runtime.
+    ForeignRuntime {
+        /// What was to be sent.
+        payload: P,
+        /// The sender's runtime.
+        mine: RuntimeId,
+        /// The thread's runtime.
+        theirs: RuntimeId,
+    },
+}
+
+impl<P> SignalError<P> {
+    /// Takes the payload back.
+    pub fn into_inner(self) -> P {
+        match self {
+            Self::Dead(payload) | Self::ForeignRuntime { payload, .. } => payload,
+        }
+    }
+}
+impl<P> fmt::Debug for SignalError<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dead(_) => f.write_str("Dead(..)"),
+            Self::ForeignRuntime { mine, theirs, .. } => {
+                write!(f, "ForeignRuntime {{ mine: {mine}, theirs: {theirs}, .. }}")
+            }
+        }
+    }
+}
+impl<P> fmt::Display for SignalError<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dead(_) => f.write_str("the thread is over"),
+            Self::ForeignRuntime { mine, theirs, .. } => {
+                write!(f, "the thread belongs to runtime {theirs}, the sender to runtime {mine}")
+            }
+        }
+    }
+}
+
+/// The thread was not attached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// This OS thread is attached to this runtime already.
+    AlreadyAttached(RuntimeId),
+    /// The runtime shuts down.
+    ShutDown,
+    /// 2^24 threads live in this process.
+    TooManyThreads,
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyAttached(id) => write!(f, "attached to runtime {id} already"),
+            Self::ShutDown => f.write_str("the runtime shuts down"),
+            Self::TooManyThreads => f.write_str("too many threads"),
+        }
+    }
+}
+
+/// The thread was not spawned.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The runtime shuts down.
+    ShutDown,
+    /// 2^24 threads live in this process.
+    TooManyThreads,
+    /// The operating system refused.
+    Os(std::io::Error),
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ShutDown => f.write_str("the runtime shuts down"),
+            Self::TooManyThreads => f.write_str("too many threads"),
+            Self::Os(e) => write!(f, "the operating system refused a thread: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for NotOwner {}
+impl std::error::Error for LockError {}
+impl std::error::Error for TryLockError {}
+impl std::error::Error for WaitError {}
+impl std::error::Error for JoinError {}
+impl std::error::Error for SleepError {}
+impl std::error::Error for AttachError {}
+impl std::error::Error for SpawnError {}
+impl<T> std::error::Error for Dead<T> {}
+impl<P> std::error::Error for SignalError<P> {}

@@ -1,0 +1,297 @@
+//! The claim word: one word per waiter that says whether it waits, for which time, and how the wait ended.
+//!
+//! `word` = epoch:48 | moved:1 | outcome:7 | phase:4 | flags:4 (SIG, NOINTR, PARKED, STOP)
+//!
+//! | from                | to              | who, when                                                          |
+//! |---------------------|-----------------|--------------------------------------------------------------------|
+//! | IDLE                | WAITING, next e | the waiter; refused while STOP, or SIG and interruptible            |
+//! | WAITING(e)          | DONE, outcome   | whoever wins the compare-exchange                                   |
+//! | WAITING(e)          | MORPHED(e)      | a notifier that moves the waiter to the mutex's queue               |
+//! | MORPHED(e)          | DONE            | with GRANTED, WOKEN, SERVE or SHUT_DOWN; no signal, no deadline     |
+//! | WAITING(e)          | IDLE            | the waiter, when it got what it wanted before it slept              |
+//! | WAITING, MORPHED(e) | same + PARKED   | the waiter, before it sleeps: the claimer must unpark               |
+//! | DONE                | IDLE            | the waiter, after it unlinked its node                              |
+//! | any                 | same + SIG      | a sender of a signal; ends an interruptible WAITING as INTERRUPTED  |
+//! | any                 | same - SIG      | the waiter, when it took its last signal                            |
+//! | any                 | same + STOP     | the runtime's shutdown; never taken back                            |
+//!
+//! I1. A wait ends by exactly one successful compare-exchange on the word; its loser does nothing to the waiter (R1).
+//! I2. A claim names the epoch of the wait it means, so that a late one cannot end a later wait. 48 bits: nine
+//!     years at one wait per microsecond.
+//! I3. SIG and STOP survive every transition but their own.
+//! E1. A claim's Release -> the waiter's Acquire in `outcome`: all that the claimer did, for GRANTED the critical section.
+//!
+//! The word is written by read-modify-writes only.
+
+use crate::shim::{AtomicU64, Ordering::*, const_fn, planted};
+
+/// Which wait of a waiter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Epoch(u64);
+
+/// How a wait ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Outcome {
+    /// The waiter has what it waited for.
+    Granted = 1,
+    /// The waiter may try; it carries the designated-waker flag of the mutex, if it waits for one.
+    Woken,
+    /// A signal ended the wait.
+    Interrupted,
+    /// The deadline ended the wait.
+    TimedOut,
+    /// A request that only the waiter can answer ended the wait; it begins again afterwards.
+    Serve,
+    /// The runtime shuts down.
+    ShutDown,
+}
+
+impl Outcome {
+    const ALL: [Outcome; 6] = [
+        Outcome::Granted,
+        Outcome::Woken,
+        Outcome::Interrupted,
+        Outcome::TimedOut,
+        Outcome::Serve,
+        Outcome::ShutDown,
+    ];
+
+    /// May it end a wait that was moved to the mutex's queue?
+    fn ends_morphed(self) -> bool {
+        match self {
+            Self::Granted | Self::Woken | Self::Serve | Self::ShutDown => true,
+            Self::Interrupted => false,
+            Self::TimedOut => planted("timeout-ends-morphed"),
+        }
+    }
+}
+
+/// Why a wait could not begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    Interrupted,
+    ShutDown,
+}
+
+const SIG: u64 = 1;
+const NOINTR: u64 = 2;
+const PARKED: u64 = 4;
+const STOP: u64 = 8;
+/// The flags that outlive a wait (I3).
+const KEPT: u64 = SIG | STOP;
+const PHASE: u64 = 0xf0;
+const IDLE: u64 = 0;
+const WAITING: u64 = 0x10;
+const MORPHED: u64 = 0x20;
+const DONE: u64 = 0x30;
+const OUTCOME_SHIFT: u32 = 8;
+/// In DONE: the wait had been moved to the mutex's queue.
+const MOVED: u64 = 0x8000;
+const EPOCH_SHIFT: u32 = 16;
+const EPOCH: u64 = u64::MAX << EPOCH_SHIFT;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Word(u64);
+
+impl Word {
+    fn phase(self) -> u64 {
+        self.0 & PHASE
+    }
+    fn epoch(self) -> Epoch {
+        Epoch(self.0 >> EPOCH_SHIFT)
+    }
+    fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
+    }
+    fn waits(self) -> bool {
+        matches!(self.phase(), WAITING | MORPHED)
+    }
+    fn outcome(self) -> Outcome {
+        let n = (self.0 >> OUTCOME_SHIFT & 0x7f) as usize;
+        Outcome::ALL[n - 1]
+    }
+    fn begun(self, interruptible: bool) -> Self {
+        let epoch = (self.0 & EPOCH).wrapping_add(1 << EPOCH_SHIFT);
+        let mask = if interruptible { 0 } else { NOINTR };
+        Word(epoch | self.0 & KEPT | WAITING | mask)
+    }
+    fn done(self, outcome: Outcome) -> Self {
+        let kept = if planted("claim-drops-signal") { STOP } else { KEPT };
+        let moved = if self.phase() == MORPHED { MOVED } else { 0 };
+        Word(self.0 & (EPOCH | kept) | DONE | moved | (outcome as u64) << OUTCOME_SHIFT)
+    }
+    fn idle(self) -> Self {
+        let kept = if planted("end-drops-signal") { STOP } else { KEPT };
+        Word(self.0 & (EPOCH | kept))
+    }
+}
+
+/// See the module's table.
+#[derive(Debug)]
+pub(crate) struct Claim(AtomicU64);
+
+impl Claim {
+    const_fn! {
+        pub(crate) fn new() -> Self {
+            Self(AtomicU64::new(IDLE))
+        }
+    }
+
+    /// IDLE -> WAITING of the next epoch. Own thread only.
+    pub(crate) fn begin(&self, interruptible: bool) -> Result<Epoch, Refusal> {
+        loop {
+            // ORDERING: Relaxed. Only this thread leaves IDLE; the queue's lock publishes the wait.
+            let w = Word(self.0.load(Relaxed));
+            debug_assert_eq!(w.phase(), IDLE, "a wait inside a wait");
+            if w.has(STOP) {
+                return Err(Refusal::ShutDown);
+            }
+            if interruptible && w.has(SIG) {
+                return Err(Refusal::Interrupted);
+            }
+            let to = w.begun(interruptible);
+            // ORDERING: Relaxed twice. As above.
+            if self.0.compare_exchange(w.0, to.0, Relaxed, Relaxed).is_ok() {
+                return Ok(to.epoch());
+            }
+        }
+    }
+
+    /// WAITING -> IDLE: the waiter does not want to wait any more. False: somebody ended the wait first. Own thread only.
+    pub(crate) fn cancel(&self) -> bool {
+        loop {
+            // ORDERING: Relaxed. The compare-exchange decides; nothing is published.
+            let w = Word(self.0.load(Relaxed));
+            if w.phase() != WAITING {
+                return false;
+            }
+            // ORDERING: Relaxed twice. As above.
+            if self.0.compare_exchange(w.0, w.idle().0, Relaxed, Relaxed).is_ok() {
+                return true;
+            }
+        }
+    }
+
+    /// DONE -> IDLE; the waiter's node is in no queue. Own thread only.
+    pub(crate) fn end(&self) {
+        let kept = Word(u64::MAX).idle().0;
+        // ORDERING: Relaxed. Nothing is published.
+        self.0.fetch_and(kept, Relaxed);
+    }
+
+    /// Ends the wait `epoch`. The answer says whether its thread sleeps; none: somebody else was first.
+    pub(crate) fn claim(&self, epoch: Epoch, outcome: Outcome) -> Option<bool> {
+        self.claim_if(|w| w.epoch() == epoch || planted("claim-without-epoch"), outcome)
+    }
+
+    /// Ends whatever wait there is. The caller keeps the waiter's thread from beginning another one unseen.
+    pub(crate) fn claim_any(&self, outcome: Outcome) -> Option<bool> {
+        self.claim_if(|_| true, outcome)
+    }
+
+    fn claim_if(&self, meant: impl Fn(Word) -> bool, outcome: Outcome) -> Option<bool> {
+        loop {
+            // ORDERING: Relaxed. The compare-exchange decides.
+            let w = Word(self.0.load(Relaxed));
+            let open = w.phase() == WAITING || w.phase() == MORPHED && outcome.ends_morphed();
+            if !open || !meant(w) {
+                return None;
+            }
+            // ORDERING: Release, E1; Relaxed on failure, where nothing happened.
+            if self.0.compare_exchange(w.0, w.done(outcome).0, Release, Relaxed).is_ok() {
+                return Some(w.has(PARKED));
+            }
+        }
+    }
+
+    /// WAITING -> MORPHED: the waiter now waits for the mutex. False: the wait is over.
+    pub(crate) fn morph(&self, epoch: Epoch) -> bool {
+        loop {
+            // ORDERING: Relaxed. The compare-exchange decides.
+            let w = Word(self.0.load(Relaxed));
+            if w.phase() != WAITING || w.epoch() != epoch && !planted("claim-without-epoch") {
+                return false;
+            }
+            // ORDERING: Relaxed twice. The next claim is what the waiter acquires.
+            let to = w.0 & !PHASE | MORPHED;
+            if self.0.compare_exchange(w.0, to, Relaxed, Relaxed).is_ok() {
+                return true;
+            }
+        }
+    }
+
+    /// Sets SIG. If that ended an interruptible wait: whether its thread sleeps.
+    pub(crate) fn interrupt(&self) -> Option<bool> {
+        loop {
+            // ORDERING: Relaxed. The compare-exchange decides.
+            let w = Word(self.0.load(Relaxed));
+            let hit = w.phase() == WAITING && !w.has(NOINTR);
+            let to = if hit { w.done(Outcome::Interrupted) } else { w };
+            // ORDERING: Relaxed twice. The payload passes under the inbox's lock.
+            if self.0.compare_exchange(w.0, to.0 | SIG, Relaxed, Relaxed).is_ok() {
+                return hit.then(|| w.has(PARKED));
+            }
+        }
+    }
+
+    /// Takes SIG back: no signal is left.
+    pub(crate) fn clear_signal(&self) {
+        // ORDERING: Relaxed. Under the inbox's lock, as `interrupt`.
+        self.0.fetch_and(!SIG, Relaxed);
+    }
+
+    /// Sets STOP: from now on no wait begins.
+    pub(crate) fn stop(&self) {
+        // ORDERING: Relaxed. One word: a wait either began before, and `claim_any` ends it, or sees STOP.
+        self.0.fetch_or(STOP, Relaxed);
+    }
+
+    /// Back to the state of a new waiter, but for the epoch, which late claims must not meet again. No wait is on.
+    pub(crate) fn renew(&self) {
+        // ORDERING: Relaxed. The slab's lock publishes it.
+        self.0.fetch_and(EPOCH, Relaxed);
+    }
+
+    /// The end of the present wait, if it has one. Own thread only.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        // ORDERING: Acquire, E1.
+        let w = Word(self.0.load(Acquire));
+        (!w.waits()).then(|| w.outcome())
+    }
+
+    /// Had the wait that is over been moved to the mutex's queue? Own thread only.
+    pub(crate) fn was_moved(&self) -> bool {
+        // ORDERING: Relaxed. Own thread only, after `outcome`.
+        self.0.load(Relaxed) & MOVED != 0
+    }
+
+    /// May a deadline still end the wait? Own thread only.
+    pub(crate) fn timeable(&self) -> bool {
+        // ORDERING: Relaxed. A hint: the claim decides.
+        Word(self.0.load(Relaxed)).phase() == WAITING || planted("timeout-ends-morphed")
+    }
+
+    /// Sets PARKED: who ends the wait from now on must unpark. False: it has ended. Own thread only.
+    pub(crate) fn announce_sleep(&self) -> bool {
+        loop {
+            // ORDERING: Relaxed. The compare-exchange decides.
+            let w = Word(self.0.load(Relaxed));
+            if !w.waits() {
+                return false;
+            }
+            // ORDERING: Relaxed twice. The flag carries no data.
+            if w.has(PARKED)
+                || self.0.compare_exchange(w.0, w.0 | PARKED, Relaxed, Relaxed).is_ok()
+            {
+                return true;
+            }
+        }
+    }
+
+    /// A snapshot, for tests and assertions.
+    pub(crate) fn is_idle(&self) -> bool {
+        // ORDERING: Relaxed. A snapshot.
+        Word(self.0.load(Relaxed)).phase() == IDLE
+    }
+}

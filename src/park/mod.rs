@@ -1,0 +1,11 @@
+//! How a wait ends: the claim word, the waiter and its node, the queue of waiters. Knows no thread and never sleeps.
+
+mod claim;
+mod queue;
+mod waiter;
+
+pub(crate) use claim::{Epoch, Outcome, Refusal};
+#[cfg(selvedge_loom)]
+pub(crate) use queue::SpinHead;
+pub(crate) use queue::{Entry, Queue, QueueGuard};
+pub(crate) use waiter::{Ready, Waiter};

@@ -1,0 +1,54 @@
+//! The one room that names `std::sync`, `std::thread`, `UnsafeCell` and `loom`.
+//!
+//! | name                          | natively                      | under `--cfg selvedge_loom`                |
+//! |-------------------------------|-------------------------------|--------------------------------------------|
+//! | `AtomicU32`, `U64`, `Ptr`     | std                           | loom, with the companion store (`model.rs`) |
+//! | `UnsafeCell`                  | std, behind `with`/`with_mut` | loom: every access is checked for races    |
+//! | `Mutex`                       | std, never poisoned           | loom                                       |
+//! | `Parker`                      | futex, or std mutex + condvar | `loom::sync::Notify`, one sleeper          |
+//! | `spawn`, `pause`, `yield_now` | std                           | loom                                       |
+//! | `expired`                     | compares with the clock       | true: every deadline may fire at once      |
+//! | `planted`                     | false                         | a protocol fault that a test asked for     |
+//!
+//! The gate is `cfg(selvedge_loom)` alone. What loom cannot model panics here; it is not quietly approximated.
+
+#[cfg(all(selvedge_loom, not(feature = "loom")))]
+compile_error!("`--cfg selvedge_loom` needs the feature `loom` of selvedge");
+
+#[cfg(selvedge_loom)]
+#[path = "model.rs"]
+mod imp;
+#[cfg(not(selvedge_loom))]
+#[path = "real.rs"]
+mod imp;
+#[cfg(selvedge_loom)]
+mod site;
+
+#[cfg(not(selvedge_loom))]
+pub(crate) use imp::*;
+/// Part of it is public as `selvedge::model`.
+#[cfg(selvedge_loom)]
+pub use imp::*;
+pub(crate) use std::sync::Arc;
+#[cfg(not(selvedge_loom))]
+pub(crate) use std::sync::atomic::Ordering;
+#[cfg(selvedge_loom)]
+pub use std::sync::atomic::Ordering;
+
+/// `const fn` natively, `fn` under the model checker, whose atomics cannot be made in a constant.
+macro_rules! const_fn {
+    ($(#[$m:meta])* $v:vis fn $($rest:tt)*) => {
+        #[cfg(not(selvedge_loom))]
+        $(#[$m])* $v const fn $($rest)*
+        #[cfg(selvedge_loom)]
+        $(#[$m])* $v fn $($rest)*
+    };
+}
+pub(crate) use const_fn;
+
+/// A number that no other call in this process got.
+pub(crate) fn unique() -> u64 {
+    // Not modelled: nothing hangs on the order in which numbers are given out.
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

@@ -1,0 +1,213 @@
+//! How a thread ended, and who waits for that.
+//!
+//! The result and the error are the VM's own types. They lie in a slot behind one pointer, erased for the record and
+//! typed for who knows them (`docs/decisions`): no lock is held while a VM's `Clone` runs.
+//!
+//! | `done` (under the queue's lock) | meaning                                                              |
+//! |---------------------------------|----------------------------------------------------------------------|
+//! | false                           | the thread lives; joiners queue                                      |
+//! | true                            | it is over: its finish is set and never changes; nobody queues any more |
+//!
+//! I1. `finish` is written once, by the thread itself, before `done` is set.
+//! E1. The queue's lock: who sees `done` sees `finish`. Who was woken took it over with the claim (claim E1).
+
+use super::Thread;
+use crate::park::{Entry, Outcome, Queue, Waiter};
+use crate::shim::{Arc, UnsafeCell};
+use std::any::Any;
+use std::fmt;
+use std::ops::Deref;
+
+/// A panic that ended a thread.
+#[derive(Clone)]
+pub struct Panic {
+    message: Arc<str>,
+}
+
+impl Panic {
+    pub(crate) fn new(payload: &(dyn Any + Send)) -> Self {
+        let message = payload.downcast_ref::<&str>().map(|s| Arc::from(*s));
+        let message = message.or_else(|| payload.downcast_ref::<String>().map(|s| s.as_str().into()));
+        Self { message: message.unwrap_or_else(|| "a panic whose payload is no text".into()) }
+    }
+    /// What the panic said.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panic").field(&self.message).finish()
+    }
+}
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Result, error or panic, with their types.
+pub(crate) struct Slot<T, E>(pub(crate) Result<T, E>);
+
+/// A slot without its types.
+pub(crate) trait Erased: Any + Send + Sync {
+    fn is_ok(&self) -> bool;
+    fn value(&self) -> Option<&dyn Any>;
+    fn error(&self) -> Option<&dyn Any>;
+}
+
+impl<T: Any + Send + Sync, E: Any + Send + Sync> Erased for Slot<T, E> {
+    fn is_ok(&self) -> bool {
+        self.0.is_ok()
+    }
+    fn value(&self) -> Option<&dyn Any> {
+        self.0.as_ref().ok().map(|t| t as _)
+    }
+    fn error(&self) -> Option<&dyn Any> {
+        self.0.as_ref().err().map(|e| e as _)
+    }
+}
+
+/// How a thread ended.
+#[derive(Clone)]
+pub(crate) enum Finish {
+    /// It was attached, and detached.
+    Detached,
+    /// Its closure returned.
+    Returned(Arc<dyn Erased>),
+    /// Its closure panicked.
+    Panicked(Panic),
+}
+
+/// A thread that is over, with its result, error or panic. Made by [`Thread::join`] and [`Thread::exit`].
+#[derive(Clone)]
+pub struct Exit {
+    pub(super) thread: Thread,
+    pub(super) finish: Finish,
+}
+
+impl Exit {
+    /// The thread.
+    pub fn thread(&self) -> &Thread {
+        &self.thread
+    }
+    /// It ended neither in error nor in panic.
+    pub fn is_ok(&self) -> bool {
+        match &self.finish {
+            Finish::Detached => true,
+            Finish::Returned(slot) => slot.is_ok(),
+            Finish::Panicked(_) => false,
+        }
+    }
+    /// A copy of the result, if there is one and it is a `T`.
+    pub fn value<T: Any + Clone>(&self) -> Option<T> {
+        let Finish::Returned(slot) = &self.finish else { return None };
+        slot.value()?.downcast_ref().cloned()
+    }
+    /// A copy of the error, if there is one and it is an `E`.
+    pub fn error<E: Any + Clone>(&self) -> Option<E> {
+        let Finish::Returned(slot) = &self.finish else { return None };
+        slot.error()?.downcast_ref().cloned()
+    }
+    /// The panic, if that was its end.
+    pub fn panic(&self) -> Option<Panic> {
+        let Finish::Panicked(panic) = &self.finish else { return None };
+        Some(panic.clone())
+    }
+}
+
+impl fmt::Debug for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exit").field("thread", &self.thread).field("ok", &self.is_ok()).finish()
+    }
+}
+
+/// A handle of a thread that was spawned, which knows the types of its result and error.
+pub struct JoinHandle<T, E> {
+    thread: Thread,
+    types: std::marker::PhantomData<fn() -> Result<T, E>>,
+}
+
+impl<T, E> JoinHandle<T, E> {
+    pub(crate) fn new(thread: Thread) -> Self {
+        Self { thread, types: std::marker::PhantomData }
+    }
+    /// The handle without the types.
+    pub fn thread(&self) -> &Thread {
+        &self.thread
+    }
+}
+impl<T, E> Clone for JoinHandle<T, E> {
+    fn clone(&self) -> Self {
+        Self::new(self.thread.clone())
+    }
+}
+impl<T, E> Deref for JoinHandle<T, E> {
+    type Target = Thread;
+    fn deref(&self) -> &Thread {
+        &self.thread
+    }
+}
+impl<T, E> fmt::Debug for JoinHandle<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("JoinHandle").field(&self.thread).finish()
+    }
+}
+
+/// A thread's end, and who waits for it. See the module.
+pub(super) struct ExitCell {
+    queue: Queue,
+    state: UnsafeCell<Option<Finish>>,
+}
+
+// SAFETY: `state` is reached under the queue's lock only.
+unsafe impl Send for ExitCell {}
+// SAFETY: as above.
+unsafe impl Sync for ExitCell {}
+
+impl ExitCell {
+    pub(super) fn new() -> Self {
+        Self { queue: Queue::new(), state: UnsafeCell::new(None) }
+    }
+
+    /// How the thread ended, if it has.
+    pub(super) fn get(&self) -> Option<Finish> {
+        let _queue = self.queue.lock();
+        // SAFETY: under the queue's lock.
+        self.state.with(|s| unsafe { (*s).clone() })
+    }
+
+    /// Queues a joiner. False: the thread is over.
+    pub(super) fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
+        let mut queue = self.queue.lock();
+        // SAFETY: under the queue's lock.
+        let over = self.state.with(|s| unsafe { (*s).is_some() });
+        if !over {
+            queue.push_back(waiter, entry);
+        }
+        !over
+    }
+
+    /// Takes a joiner out whose wait ended otherwise.
+    pub(super) fn dequeue(&self, waiter: &'static Waiter) {
+        self.queue.lock().remove(waiter);
+    }
+
+    /// The thread is over: wakes all that join it, one after the other, each with no lock held.
+    pub(super) fn finish(&self, finish: Finish) {
+        {
+            let _queue = self.queue.lock();
+            // SAFETY: under the queue's lock.
+            self.state.with_mut(|s| unsafe { *s = Some(finish) });
+        }
+        loop {
+            let mut queue = self.queue.lock();
+            let Some(ticket) = queue.pop() else { return };
+            let wake = ticket.claim(Outcome::Granted);
+            drop(queue);
+            if let Some(wake) = wake {
+                wake.now();
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The gate: a thread's one word for running, safe, taken, asked. Its poll word at safe points as well.
+//!
+//! | `word`           | meaning                                             | leaves by                                   |
+//! |------------------|-----------------------------------------------------|---------------------------------------------|
+//! | RUN (no SAFE)    | the thread runs Lisp                                | itself, `enter_safe`                        |
+//! | SAFE             | it sleeps or runs foreign code                      | itself, `leave_safe`; a proxy, `take`       |
+//! | SAFE TAKEN       | a proxy carries out its requests                    | the proxy, `give_back`                      |
+//! | SAFE TAKEN COMING| the same, and the thread waits to come back         | the proxy, which then unparks it            |
+//!
+//! Bits beside the state: REQ (requests in the inbox, or a poke; cleared by who drains), SIGNAL (a signal is pending),
+//! STOP (the runtime shuts down), POKED (a REQ was answered inside a wait; the next safe point reports it).
+//!
+//! I1. A thread that is SAFE touches its claim word, its gate and its parker, and nothing else (G1).
+//! I2. TAKEN has one holder; under it nothing polls, waits or locks a Lisp lock.
+//! I3. REQ is cleared before the inbox is drained, so a request pushed later sets it again.
+//! E1. `enter_safe`'s Release -> `take`'s Acquire: what the thread did before it went to sleep.
+//! E2. `give_back`'s Release -> `leave_safe`'s Acquire: what the proxy did for it.
+//!
+//! The word is written by read-modify-writes only; every compare-exchange keeps the other bits.
+
+use crate::shim::{AtomicU32, Ordering::*, const_fn, planted};
+
+const SAFE: u32 = 1;
+const TAKEN: u32 = 2;
+const REQ: u32 = 4;
+const COMING: u32 = 8;
+const SIGNAL: u32 = 16;
+const STOP: u32 = 32;
+const POKED: u32 = 64;
+/// What a safe point looks for.
+const POLL: u32 = REQ | SIGNAL | STOP | POKED;
+
+/// A value of the word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen(u32);
+
+impl Seen {
+    pub(crate) fn is_quiet(self) -> bool {
+        self.0 & POLL == 0
+    }
+    pub(crate) fn is_safe(self) -> bool {
+        self.0 & SAFE != 0
+    }
+    pub(crate) fn asked(self) -> bool {
+        self.0 & REQ != 0
+    }
+    pub(crate) fn signal(self) -> bool {
+        self.0 & SIGNAL != 0
+    }
+    pub(crate) fn stop(self) -> bool {
+        self.0 & STOP != 0
+    }
+    pub(crate) fn poked(self) -> bool {
+        self.0 & (REQ | POKED) != 0
+    }
+    /// What was asked then, and what is pending now.
+    pub(crate) fn with_state_of(self, now: Self) -> Self {
+        Self(self.0 & (REQ | POKED) | now.0 & !(REQ | POKED))
+    }
+}
+
+/// What a proxy finds when it is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GiveBack {
+    /// A new request came: drain again.
+    Again,
+    /// Given back; true: the thread sleeps on its way back and must be unparked.
+    Done(bool),
+}
+
+/// See the module's table.
+#[derive(Debug)]
+pub(crate) struct Gate(AtomicU32);
+
+impl Gate {
+    const_fn! {
+        /// The gate of a thread that does not run yet.
+        pub(crate) fn new() -> Self {
+            Self(AtomicU32::new(SAFE))
+        }
+    }
+
+    /// For a new thread in the same record. The caller alone can reach it, but for late pokes.
+    pub(crate) fn renew(&self) {
+        // ORDERING: Relaxed. The registry's lock publishes the record.
+        self.0.swap(SAFE, Relaxed);
+    }
+
+    /// The poll of a safe point.
+    #[inline(always)]
+    pub(crate) fn look(&self) -> Seen {
+        // ORDERING: Relaxed. A hint; what it points to is taken under the inbox's lock.
+        Seen(self.0.load(Relaxed))
+    }
+
+    /// Clears REQ and the report of it; the caller drains the inbox next (I3).
+    pub(crate) fn clear_request(&self) -> Seen {
+        // ORDERING: Relaxed. The inbox's lock orders the requests: who pushes sets REQ while it holds that lock.
+        Seen(self.0.fetch_and(!(REQ | POKED), Relaxed))
+    }
+
+    /// The thread answered a request inside a wait: its next safe point reports it.
+    pub(crate) fn remember_poke(&self) {
+        // ORDERING: Relaxed. Own thread only.
+        self.0.fetch_or(POKED, Relaxed);
+    }
+
+    /// RUN -> SAFE. False: there is a request, answer it first. Own thread only.
+    pub(crate) fn enter_safe(&self) -> bool {
+        loop {
+            // ORDERING: Relaxed. The compare-exchange decides.
+            let w = self.0.load(Relaxed);
+            debug_assert!(w & SAFE == 0, "safe twice");
+            if w & REQ != 0 && !planted("sleep-ignores-request") {
+                return false;
+            }
+            // ORDERING: Release, E1; Relaxed on failure, where nothing happened.
+            if self.0.compare_exchange(w, w | SAFE, Release, Relaxed).is_ok() {
+                return true;
+            }
+        }
+    }
+
+    /// RUN -> SAFE with requests or without. True: there are some. Own thread only.
+    pub(crate) fn force_safe(&self) -> bool {
+        // ORDERING: Release, E1.
+        let w = self.0.fetch_or(SAFE, Release);
+        debug_assert!(w & SAFE == 0, "safe twice");
+        w & REQ != 0
+    }
+
+    /// SAFE -> RUN. False: a proxy is at work; it unparks this thread when it is done. Own thread only.
+    pub(crate) fn leave_safe(&self) -> bool {
+        loop {
+            // ORDERING: Relaxed. The read-modify-writes decide.
+            let w = self.0.load(Relaxed);
+            if w & TAKEN != 0 && !planted("leave-ignores-taken") {
+                // ORDERING: Relaxed. The proxy's compare-exchange fails on the new bit and sees it.
+                if self.0.fetch_or(COMING, Relaxed) & TAKEN != 0 {
+                    return false;
+                }
+                continue;
+            }
+            // ORDERING: Acquire, E2; Relaxed on failure, where nothing happened.
+            if self.0.compare_exchange(w, w & !(SAFE | COMING), Acquire, Relaxed).is_ok() {
+                return true;
+            }
+        }
+    }
+
+    /// Asks the thread to drain its inbox. With the inbox's lock held, or as a poke.
+    pub(crate) fn request(&self) -> Seen {
+        // ORDERING: Relaxed. As `clear_request`.
+        Seen(self.0.fetch_or(REQ, Relaxed))
+    }
+
+    pub(crate) fn set_signal(&self) {
+        // ORDERING: Relaxed. The inbox's lock orders the payloads.
+        self.0.fetch_or(SIGNAL, Relaxed);
+    }
+
+    pub(crate) fn clear_signal(&self) {
+        // ORDERING: Relaxed. As above.
+        self.0.fetch_and(!SIGNAL, Relaxed);
+    }
+
+    pub(crate) fn set_stop(&self) {
+        // ORDERING: Relaxed. A flag; nothing is published with it.
+        self.0.fetch_or(STOP, Relaxed);
+    }
+
+    /// SAFE -> SAFE TAKEN. False: the thread runs and will see REQ, or another proxy does the work.
+    pub(crate) fn take(&self) -> bool {
+        loop {
+            // ORDERING: Relaxed. The compare-exchange decides.
+            let w = self.0.load(Relaxed);
+            if w & (SAFE | TAKEN) != SAFE {
+                return false;
+            }
+            // ORDERING: Acquire, E1; Relaxed on failure, where nothing happened.
+            if self.0.compare_exchange(w, w | TAKEN, Acquire, Relaxed).is_ok() {
+                return true;
+            }
+        }
+    }
+
+    /// SAFE TAKEN -> SAFE, unless a new request came. `unanswered`: requests are left that only the thread can answer.
+    pub(crate) fn give_back(&self, unanswered: bool) -> GiveBack {
+        loop {
+            // ORDERING: Relaxed. The compare-exchange decides.
+            let w = self.0.load(Relaxed);
+            if w & REQ != 0 {
+                return GiveBack::Again;
+            }
+            let to = w & !(TAKEN | COMING) | if unanswered { REQ } else { 0 };
+            // ORDERING: Release, E2; Relaxed on failure, where nothing happened.
+            if self.0.compare_exchange(w, to, Release, Relaxed).is_ok() {
+                return GiveBack::Done(w & COMING != 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! A thread's life: the handle, its inbox of signals and requests, alive or dead.
+//!
+//! | `inbox.alive` | meaning                                                      | leaves by                    |
+//! |---------------|--------------------------------------------------------------|------------------------------|
+//! | true          | the record is this thread's; signals and requests are taken  | `die`, by the thread itself  |
+//! | false         | it is over: signals and requests come back to the sender     | never                        |
+//!
+//! I1. While `inbox` is locked and `alive`, `record` is this thread's and cannot become another's.
+//! I2. Signals, the claim word's SIG and the gate's SIGNAL change together, under the inbox's lock.
+//! I3. Requests are pushed, and the gate's REQ set, under the inbox's lock; they run with no lock held.
+//! I4. A request runs once: on the thread itself, or on a proxy that holds TAKEN.
+
+use super::exit::{Exit, ExitCell, Finish};
+use super::gate::GiveBack;
+use super::record::{self, Record};
+use super::{Blocker, Name, Participant, SignalPolicy};
+use crate::error::{Dead, SignalError};
+use crate::id::{RuntimeId, ThreadId};
+use crate::park::{Entry, Outcome, Waiter};
+use crate::shim::{Arc, Mutex};
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// A signal: a payload of the VM's own type, and who sent it.
+pub struct Signal {
+    sender: Option<ThreadId>,
+    payload: Box<dyn Any + Send>,
+}
+
+impl Signal {
+    /// The thread that sent it; none: it came from outside the runtime.
+    pub fn sender(&self) -> Option<ThreadId> {
+        self.sender
+    }
+    /// Is the payload a `P`?
+    pub fn is<P: Any>(&self) -> bool {
+        self.payload.is::<P>()
+    }
+    /// The payload, if it is a `P`; else the signal comes back.
+    pub fn downcast<P: Any>(self) -> Result<P, Self> {
+        let sender = self.sender;
+        self.payload.downcast().map(|p| *p).map_err(|payload| Self { sender, payload })
+    }
+    /// The payload as it is.
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.payload
+    }
+}
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signal").field("sender", &self.sender).finish_non_exhaustive()
+    }
+}
+
+/// What became of a signal.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a signal to oneself is the caller's to raise"]
+pub enum Delivery<P> {
+    /// It is in the target's inbox; an interruptible wait of the target has ended.
+    Queued,
+    /// The target is the sender: raise it.
+    Own(P),
+    /// The target is the main thread: [`Host::main_signal`](crate::Host::main_signal) ran, on this thread.
+    Host,
+}
+
+struct Request {
+    run: Box<dyn FnOnce() + Send>,
+    owner_only: bool,
+}
+
+struct Inbox {
+    alive: bool,
+    signals: VecDeque<Signal>,
+    requests: VecDeque<Request>,
+}
+
+pub(crate) struct Life {
+    id: ThreadId,
+    runtime: RuntimeId,
+    name: Name,
+    /// 0: the main thread; else the order of birth.
+    age: u64,
+    record: &'static Record,
+    inbox: Mutex<Inbox>,
+    exit: ExitCell,
+}
+
+/// A handle of a Lisp thread: who it is, whether it lives, what it waits for. `Send`, `Sync`, cheap to clone; it keeps
+/// the thread's result, not the thread, alive.
+#[derive(Clone)]
+pub struct Thread(Arc<Life>);
+
+impl Thread {
+    pub(super) fn new(
+        id: ThreadId,
+        runtime: RuntimeId,
+        name: Name,
+        age: u64,
+        record: &'static Record,
+    ) -> Self {
+        let inbox = Inbox { alive: true, signals: VecDeque::new(), requests: VecDeque::new() };
+        let (inbox, exit) = (Mutex::new(inbox), ExitCell::new());
+        Self(Arc::new(Life { id, runtime, name, age, record, inbox, exit }))
+    }
+
+    /// The thread's identity.
+    pub fn id(&self) -> ThreadId {
+        self.0.id
+    }
+    /// The runtime it belongs to.
+    pub fn runtime_id(&self) -> RuntimeId {
+        self.0.runtime
+    }
+    /// The name it was given.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+    /// Is it the first thread that its runtime had?
+    pub fn is_main(&self) -> bool {
+        self.0.age == 0
+    }
+    /// Is it alive? From before [`spawn`](crate::Runtime::spawn) returns until its end. A snapshot; `false` is final.
+    pub fn is_alive(&self) -> bool {
+        self.0.inbox.lock().alive
+    }
+    /// What it waits for, and since when; none: it does not wait. A snapshot.
+    ///
+    /// # Blocking
+    /// Never on anything that a thread of the VM holds: one short internal lock.
+    pub fn blocker(&self) -> Option<Blocker> {
+        self.0.record.blocker(self.0.id)
+    }
+    /// How many signals it has not taken yet. A snapshot.
+    pub fn undelivered(&self) -> usize {
+        self.0.inbox.lock().signals.len()
+    }
+    /// Takes the oldest signal that a dead thread left untaken. None while it lives: it may still take them itself.
+    pub fn take_undelivered(&self) -> Option<Signal> {
+        let mut inbox = self.0.inbox.lock();
+        if inbox.alive { None } else { inbox.signals.pop_front() }
+    }
+    /// How it ended; none: it lives.
+    pub fn exit(&self) -> Option<Exit> {
+        let finish = self.0.exit.get()?;
+        Some(Exit { thread: self.clone(), finish })
+    }
+
+    /// Makes the thread's next safe point take its slow path and report [`Polled::poked`](crate::Polled::poked). Ends no
+    /// wait. A poke that comes after the thread's end may reach the slot's next thread, which then looks in vain.
+    ///
+    /// # Blocking
+    /// Never; async-signal-safe: one atomic operation.
+    pub fn poke(&self) {
+        let _ = self.0.record.gate().request();
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// [`SignalError::Dead`]: the thread is over. [`SignalError::ForeignRuntime`]: `me` belongs to another runtime. The
+    /// payload comes back in both.
+    /// # Blocking
+    /// No. If the target is the main thread, [`Host::main_signal`](crate::Host::main_signal) runs here.
+    /// # Ordering
+    /// Everything the sender did before happens-before the target's [`take_signal`](Participant::take_signal).
+    pub fn signal<P: Any + Send>(
+        &self,
+        me: &Participant,
+        payload: P,
+    ) -> Result<Delivery<P>, SignalError<P>> {
+        if me.runtime().id() != self.0.runtime {
+            let (mine, theirs) = (me.runtime().id(), self.0.runtime);
+            return Err(SignalError::ForeignRuntime { payload, mine, theirs });
+        }
+        if me.thread() == self {
+            return Ok(Delivery::Own(payload));
+        }
+        if self.is_main() {
+            if !self.is_alive() {
+                return Err(SignalError::Dead(payload));
+            }
+            let signal = Signal { sender: Some(me.id()), payload: Box::new(payload) };
+            me.runtime().host().main_signal(me.thread(), signal);
+            return Ok(Delivery::Host);
+        }
+        match self.post(Some(me.id()), payload, me.runtime().signal_policy()) {
+            Ok(()) => Ok(Delivery::Queued),
+            Err(Dead(payload)) => Err(SignalError::Dead(payload)),
+        }
+    }
+
+    /// Puts a payload into the inbox and ends an interruptible wait.
+    pub(crate) fn post<P: Any + Send>(
+        &self,
+        sender: Option<ThreadId>,
+        payload: P,
+        policy: SignalPolicy,
+    ) -> Result<(), Dead<P>> {
+        let mut old = VecDeque::new();
+        let mut inbox = self.0.inbox.lock();
+        if !inbox.alive {
+            return Err(Dead(payload));
+        }
+        if policy == SignalPolicy::Replace {
+            old = std::mem::take(&mut inbox.signals);
+        }
+        inbox.signals.push_back(Signal { sender, payload: Box::new(payload) });
+        self.0.record.gate().set_signal();
+        let wake = self.0.record.waiter().interrupt();
+        drop(inbox);
+        if let Some(wake) = wake {
+            wake.now();
+        }
+        drop(old); // the VM's values: dropped with no lock held
+        Ok(())
+    }
+
+    /// Takes the oldest signal. Own thread only.
+    pub(super) fn take_signal(&self) -> Option<Signal> {
+        let mut inbox = self.0.inbox.lock();
+        let signal = inbox.signals.pop_front();
+        if inbox.signals.is_empty() {
+            self.0.record.waiter().state().clear_signal();
+            self.0.record.gate().clear_signal();
+        }
+        signal
+    }
+
+    /// Runs `f` once for this thread: here and now if it sleeps or is outside, else by itself at its next safe point or
+    /// before its next sleep. `f` may not wait or lock Lisp locks; a panic of it is raised where it ran.
+    ///
+    /// # Errors
+    /// The thread is over: `f` comes back, and has not run.
+    pub fn ask<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Dead<F>> {
+        self.request(f, false)
+    }
+
+    /// Runs `f` once on the thread itself: at its next safe point, or between two halves of its present wait, which it
+    /// then resumes. Never inside a wait, so that `f` may lock; see [`Context::serve`](crate::Context::serve) for work
+    /// that needs the interpreter.
+    ///
+    /// # Errors
+    /// The thread is over: `f` comes back, and has not run.
+    pub fn ask_owner<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Dead<F>> {
+        self.request(f, true)
+    }
+
+    fn request<F: FnOnce() + Send + 'static>(&self, f: F, owner_only: bool) -> Result<(), Dead<F>> {
+        let gate = self.0.record.gate();
+        let taken = {
+            let mut inbox = self.0.inbox.lock();
+            if !inbox.alive {
+                return Err(Dead(f));
+            }
+            inbox.requests.push_back(Request { run: Box::new(f), owner_only });
+            // Taken under the lock: from then on the thread cannot end (I1).
+            gate.request().is_safe() && gate.take()
+        };
+        if taken {
+            self.serve_as_proxy();
+        }
+        Ok(())
+    }
+
+    /// Carries out the requests of a thread that is SAFE. The caller holds TAKEN.
+    fn serve_as_proxy(&self) {
+        let gate = self.0.record.gate();
+        let mut panic = None;
+        let coming = loop {
+            gate.clear_request();
+            let mut kept = VecDeque::new();
+            while let Some(request) = self.pop_request() {
+                if request.owner_only {
+                    kept.push_back(request);
+                } else if let Err(e) = catch_unwind(AssertUnwindSafe(request.run)) {
+                    panic = Some(e);
+                }
+            }
+            let unanswered = !kept.is_empty();
+            if unanswered {
+                let mut inbox = self.0.inbox.lock();
+                kept.append(&mut inbox.requests);
+                inbox.requests = kept;
+                // Its wait ends; it cannot begin another one before TAKEN is given back.
+                let wake = self.0.record.waiter().claim_any(Outcome::Serve);
+                drop(inbox);
+                if let Some(wake) = wake {
+                    wake.now();
+                }
+            }
+            if let GiveBack::Done(coming) = gate.give_back(unanswered) {
+                break coming;
+            }
+        };
+        if coming {
+            self.0.record.waiter().unpark();
+        }
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+
+    /// What others may answer for this thread, it answers itself; the rest is kept. Own thread only, which is SAFE.
+    pub(crate) fn serve_as_own_proxy(&self) {
+        if self.0.record.gate().take() {
+            self.serve_as_proxy();
+        }
+    }
+
+    fn pop_request(&self) -> Option<Request> {
+        self.0.inbox.lock().requests.pop_front()
+    }
+
+    /// Clears REQ and carries out all requests. Own thread only, with no wait on.
+    pub(crate) fn serve_own(&self) {
+        self.0.record.gate().clear_request();
+        while let Some(request) = self.pop_request() {
+            (request.run)();
+        }
+    }
+
+    /// The runtime shuts down: ends the thread's wait, and keeps it from beginning another.
+    pub(super) fn stop(&self) {
+        let inbox = self.0.inbox.lock();
+        if !inbox.alive {
+            return;
+        }
+        self.0.record.gate().set_stop();
+        self.0.record.waiter().state().stop();
+        let wake = self.0.record.waiter().claim_any(Outcome::ShutDown);
+        drop(inbox);
+        if let Some(wake) = wake {
+            wake.now();
+        }
+    }
+
+    /// The thread is over: no signal or request reaches it any more. Requests that came before run here.
+    pub(super) fn die(&self) {
+        loop {
+            // A panic of a request has been reported by the panic hook; here there is nobody left to raise it in.
+            let done = catch_unwind(AssertUnwindSafe(|| self.serve_own())).is_ok();
+            let mut inbox = self.0.inbox.lock();
+            if done && inbox.requests.is_empty() {
+                inbox.alive = false;
+                return;
+            }
+        }
+    }
+
+    /// Sets how it ended, and wakes who joins it.
+    pub(super) fn finish(&self, finish: Finish) {
+        self.0.exit.finish(finish);
+    }
+
+    pub(super) fn age(&self) -> u64 {
+        self.0.age
+    }
+    pub(crate) fn record(&self) -> &'static Record {
+        self.0.record
+    }
+
+    /// Queues a joiner. False: the thread is over.
+    pub(crate) fn enqueue_joiner(&self, waiter: &'static Waiter, entry: Entry) -> bool {
+        self.0.exit.enqueue(waiter, entry)
+    }
+    pub(crate) fn dequeue_joiner(&self, waiter: &'static Waiter) {
+        self.0.exit.dequeue(waiter);
+    }
+
+    pub(super) fn release_record(&self) {
+        record::release(self.0.record);
+    }
+}
+
+impl PartialEq for Thread {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+impl Eq for Thread {}
+impl Hash for Thread {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Thread").field("id", &self.0.id).field("name", &self.0.name).finish()
+    }
+}

@@ -1,0 +1,39 @@
+//! Threads as the rest of the crate and the VM see them: records, gates, handles, participants, runtimes, the baton.
+//!
+//! | file          | the protocol or the plain data in it                                        |
+//! |---------------|-----------------------------------------------------------------------------|
+//! | `record`      | the slab of records: identities, what others reach without consent          |
+//! | `gate`        | running, safe, taken, asked: one word                                       |
+//! | `life`        | the handle `Thread`: signals, requests, alive or dead                       |
+//! | `exit`        | how a thread ended, and who waits for that                                  |
+//! | `participant` | the current thread's token, and the trait `Context`                         |
+//! | `runtime`     | what the threads of one VM share: the registry, shutdown                    |
+//! | `baton`       | one thread at a time: who holds it, who is ready, whose deadline is next    |
+//! | `schedule`    | the numbers and choices that a VM or a test may set                         |
+//! | `blocker`     | names, labels, what a thread waits for                                      |
+//! | `host`        | what a VM answers for no thread in particular                               |
+//!
+//! Nothing here sleeps: `wait` does.
+
+pub(crate) mod baton;
+mod blocker;
+mod exit;
+pub(crate) mod gate;
+mod host;
+mod life;
+mod participant;
+pub(crate) mod record;
+mod runtime;
+mod schedule;
+
+pub(crate) use blocker::LabelRef;
+pub use blocker::{Blocker, BlockerKind, Label, Name};
+pub use exit::{Exit, JoinHandle, Panic};
+pub(crate) use exit::{Finish, Slot};
+pub use host::Host;
+pub use life::{Delivery, Signal, Thread};
+pub(crate) use participant::Mask;
+pub use participant::{Context, Participant};
+pub(crate) use runtime::Participation;
+pub use runtime::{Runtime, RuntimeBuilder, SignalPolicy};
+pub use schedule::{Pick, Schedule};

@@ -1,0 +1,240 @@
+//! Records: the part of a thread that others reach without its consent. Slots of one process-wide slab, used again,
+//! never freed.
+//!
+//! | `id`     | meaning                              | leaves by                                    |
+//! |----------|--------------------------------------|----------------------------------------------|
+//! | 0        | free                                 | `allocate`, under the slab's lock            |
+//! | identity | a thread lives here                  | `release`: its end                           |
+//!
+//! I1. An identity is given out once: it carries the slot and the slot's count of lives; a slot whose count is used up
+//!     stays empty.
+//! I2. `record(id).id == id` as long as the thread lives; afterwards never again.
+//! E1. `segments`' Release -> Acquire: the records of the segment.
+
+use super::Blocker;
+use super::gate::Gate;
+use crate::id::{RuntimeId, ThreadId};
+use crate::park::{Ready, Waiter};
+use crate::shim::{self, Arc, AtomicPtr, AtomicU64, Mutex, Ordering::*, UnsafeCell};
+use std::ptr::null_mut;
+
+/// See the module.
+#[repr(C)]
+pub(crate) struct Record {
+    waiter: Waiter,
+    gate: Gate,
+    id: AtomicU64,
+    /// `runtime:32 | life:32`: one word, so that the runtime of one life is never taken for another's.
+    home: AtomicU64,
+    /// What the thread waits for. Written by its own thread.
+    blocker: Mutex<Option<(ThreadId, Blocker)>>,
+    /// `stamp:32 | 1`: what a first-level lock stores. The stamp counts the times the thread lost a mutex. Own thread only.
+    first_level: UnsafeCell<u64>,
+    /// How often the slot was given out. Under the slab's lock.
+    lives: UnsafeCell<u32>,
+    slot: u32,
+}
+
+// SAFETY: the cells are the own thread's, or the slab lock's; the rest synchronizes itself.
+unsafe impl Sync for Record {}
+// SAFETY: nothing in it is bound to an OS thread.
+unsafe impl Send for Record {}
+
+impl Record {
+    fn new(slot: u32) -> Self {
+        Self {
+            waiter: Waiter::new(),
+            gate: Gate::new(),
+            id: AtomicU64::new(0),
+            home: AtomicU64::new(0),
+            blocker: Mutex::new(None),
+            first_level: UnsafeCell::new(1),
+            lives: UnsafeCell::new(0),
+            slot,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn waiter(&self) -> &Waiter {
+        &self.waiter
+    }
+    #[inline(always)]
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The identity of the thread that lives here now; 0: none.
+    #[inline(always)]
+    pub(crate) fn id_bits(&self) -> u64 {
+        // ORDERING: Relaxed. The own thread reads its own; for others an identity that still stands here, or does not, is
+        // a snapshot (I2).
+        self.id.load(Relaxed)
+    }
+
+    /// Which runtime the thread `id` belongs to; none: it lives here no more.
+    pub(crate) fn runtime_of(&self, id: ThreadId) -> Option<RuntimeId> {
+        // ORDERING: Relaxed. One word: a stale one shows another life.
+        let home = self.home.load(Relaxed);
+        let life = home & u64::from(u32::MAX);
+        (life == id.get() >> ThreadId::SLOT_BITS && self.id_bits() == id.get())
+            .then(|| RuntimeId::new(home >> 32))
+    }
+
+    /// What a first-level lock stores beside the owner: the stamp, and depth one. Own thread only.
+    #[inline(always)]
+    pub(crate) fn first_level(&self) -> u64 {
+        // SAFETY: own thread only.
+        self.first_level.with(|f| unsafe { *f })
+    }
+
+    /// The thread lost a mutex that it had: guards made before are void. Own thread only.
+    pub(crate) fn count_loss(&self) {
+        // SAFETY: own thread only.
+        self.first_level.with_mut(|f| unsafe { *f = (*f).wrapping_add(1 << 32) });
+    }
+
+    /// Publishes what the thread waits for. Own thread only.
+    pub(crate) fn set_blocker(&self, id: ThreadId, blocker: Option<Blocker>) {
+        let old = std::mem::replace(&mut *self.blocker.lock(), blocker.map(|b| (id, b)));
+        drop(old); // outside the lock: it may be the last handle of a thread
+    }
+
+    /// What the thread `id` waits for.
+    pub(crate) fn blocker(&self, id: ThreadId) -> Option<Blocker> {
+        let blocker = self.blocker.lock().clone();
+        blocker.filter(|(of, _)| *of == id).map(|(_, b)| b)
+    }
+}
+
+/// Slots of the first segment; each further one has twice as many.
+const FIRST: u32 = if cfg!(selvedge_loom) { 4 } else { 64 };
+const SEGMENTS: usize = (ThreadId::SLOT_BITS - FIRST.trailing_zeros()) as usize;
+
+/// The process-wide slab.
+pub(crate) struct Slab {
+    segments: [AtomicPtr<Record>; SEGMENTS],
+    free: Mutex<Free>,
+}
+
+struct Free {
+    slots: Vec<u32>,
+    used: u32,
+}
+
+shim::global! {
+    static slab: Slab = Slab::new();
+}
+
+/// The segment of a slot, and its place in it.
+fn place(slot: u32) -> (usize, usize) {
+    let n = slot / FIRST + 1;
+    let segment = n.ilog2();
+    (segment as usize, (slot - FIRST * ((1 << segment) - 1)) as usize)
+}
+
+impl Slab {
+    shim::const_fn! {
+        fn new() -> Self {
+            Self {
+                #[cfg(not(selvedge_loom))]
+                segments: [const { AtomicPtr::new(null_mut()) }; SEGMENTS],
+                #[cfg(selvedge_loom)]
+                segments: std::array::from_fn(|_| AtomicPtr::new(null_mut())),
+                free: Mutex::new(Free { slots: Vec::new(), used: 0 }),
+            }
+        }
+    }
+
+    fn get(&self, slot: u32) -> Option<&'static Record> {
+        let (segment, at) = place(slot);
+        // ORDERING: Acquire, E1.
+        let records = self.segments.get(segment)?.load(Acquire);
+        if records.is_null() {
+            return None;
+        }
+        // SAFETY: the segment has FIRST << segment records, `at` is below that, and it is never freed.
+        Some(unsafe { &*records.add(at) })
+    }
+}
+
+#[cfg(selvedge_loom)]
+impl Drop for Slab {
+    /// The model checker makes a slab per execution.
+    fn drop(&mut self) {
+        for (i, s) in self.segments.iter().enumerate() {
+            let records = s.load(Relaxed);
+            if !records.is_null() {
+                let records = std::ptr::slice_from_raw_parts_mut(records, (FIRST << i) as usize);
+                // SAFETY: made from a box of this length by `allocate`; no model thread is left.
+                drop(unsafe { Box::from_raw(records) });
+            }
+        }
+    }
+}
+
+/// A record for a new thread, with its identity. None: 2^24 threads live, or every slot's lives are used up.
+pub(crate) fn allocate(
+    runtime: RuntimeId,
+    ready: Option<Arc<dyn Ready>>,
+) -> Option<(&'static Record, ThreadId)> {
+    let slab = slab();
+    let mut free = slab.free.lock();
+    let slot = match free.slots.pop() {
+        Some(slot) => slot,
+        None => {
+            let slot = free.used;
+            if slot >> ThreadId::SLOT_BITS != 0 {
+                return None;
+            }
+            let (segment, at) = place(slot);
+            if at == 0 {
+                let size = FIRST << segment;
+                let records: Box<[Record]> = (slot..slot + size).map(Record::new).collect();
+                // ORDERING: Release, E1. A swap, as every write of the word.
+                slab.segments[segment].swap(Box::into_raw(records).cast(), Release);
+            }
+            free.used += 1;
+            slot
+        }
+    };
+    let record = slab.get(slot).expect("a slot that was given out has a segment");
+    // SAFETY: under the slab's lock.
+    let life = record.lives.with_mut(|l| unsafe {
+        *l += 1;
+        *l
+    });
+    let id = ThreadId::new(slot, life);
+    record.waiter.renew(ready);
+    record.gate.renew();
+    // SAFETY: the slot is nobody's but the caller's.
+    record.first_level.with_mut(|f| unsafe { *f = 1 });
+    // ORDERING: Relaxed twice. The registry's lock publishes the thread.
+    record.home.swap(runtime.get() << 32 | u64::from(life), Relaxed);
+    record.id.swap(id.get(), Relaxed);
+    Some((record, id))
+}
+
+/// The thread is over: nobody can reach the record through it any more, but for late unparks and pokes.
+pub(crate) fn release(record: &'static Record) {
+    debug_assert!(record.waiter.state().is_idle());
+    // ORDERING: Relaxed. Who compares identities gets a snapshot (I2).
+    record.id.swap(0, Relaxed);
+    record.waiter.renew(None);
+    let mut free = slab().free.lock();
+    // SAFETY: under the slab's lock.
+    let lives = record.lives.with(|l| unsafe { *l });
+    if lives < u32::MAX {
+        free.slots.push(record.slot);
+    }
+}
+
+/// The record in which the thread `id` lives or lived.
+pub(crate) fn find(id: ThreadId) -> Option<&'static Record> {
+    slab().get(id.slot())
+}
+
+/// Records in use, in the whole process.
+pub(crate) fn in_use() -> usize {
+    let free = slab().free.lock();
+    free.used as usize - free.slots.len()
+}

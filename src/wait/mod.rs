@@ -1,0 +1,286 @@
+//! The wait: the one order in which every primitive sleeps, and the only caller of the parker.
+//!
+//! 1. `enter`: refuse in a hook or a `no_blocking` scope; answer requests; `before_block`.
+//! 2. The primitive: `begin`, queue under its lock, look again, publish the blocker.
+//! 3. `sleep`: the gate to SAFE (or a request ends the wait with SERVE); give the baton up; park until the claim word says
+//!    how the wait ended; take the turn; leave SAFE, behind any proxy.
+//! 4. The primitive: unlink under its lock, unless granted or woken; clear the blocker; `end`.
+//! 5. SERVE: `serve`, and from 2 again. Else `leave`: `after_block`.
+//!
+//! I1. Nothing of the VM runs between 2 and 4 (R7). Between 1 and 5 no internal lock is held while a hook runs.
+//! I2. In step 3, between `enter_safe` and `come_back`, only the claim word, the gate and the parker are touched, and
+//!     the baton's books, which hold no value of the VM (gate I1).
+//! I3. Under the baton each wait is one `release` and one turn, also when it ended before the thread slept (baton I1).
+//!     A wait that the thread itself ended before `release` is none.
+//!
+//! Which wake-up goes with which end of a wait is `park`'s; which ends exist is the primitive's.
+
+mod point;
+mod sleep;
+
+use crate::id::ThreadId;
+use crate::park::{Entry, Epoch, Outcome, Ready, Refusal, Waiter};
+use crate::shim;
+use crate::thread::baton::{Baton, Deadline};
+use crate::thread::record::Record;
+use crate::thread::{Blocker, Context, Mask, Participant};
+use std::time::Instant;
+
+pub use point::{Outside, Polled, no_blocking, outside, safe_point, uninterruptible, yield_now};
+pub use sleep::sleep_until;
+
+/// Waiting is refused here.
+pub(crate) struct WouldBlock;
+
+/// Sets a mask for as long as it lives.
+struct Masked<'a, C: Context + ?Sized> {
+    cx: &'a mut C,
+    old: Mask,
+}
+
+impl<'a, C: Context + ?Sized> Masked<'a, C> {
+    fn new(cx: &'a mut C, change: impl FnOnce(&mut Mask)) -> Self {
+        let mut mask = cx.me().mask();
+        change(&mut mask);
+        let old = cx.me().set_mask(mask);
+        Self { cx, old }
+    }
+}
+
+impl<C: Context + ?Sized> Drop for Masked<'_, C> {
+    fn drop(&mut self) {
+        self.cx.me().set_mask(self.old);
+    }
+}
+
+/// Runs a hook: waits inside it are refused.
+fn hook(cx: &mut dyn Context, f: impl FnOnce(&mut dyn Context)) {
+    f(Masked::new(cx, |m| m.no_blocking = true).cx);
+}
+
+/// Step 1.
+pub(crate) fn enter(cx: &mut dyn Context, on: &Blocker) -> Result<(), WouldBlock> {
+    if cx.me().mask().no_blocking {
+        return Err(WouldBlock);
+    }
+    if cx.me().record().gate().look().asked() {
+        answer(cx);
+    }
+    hook(cx, |cx| cx.before_block(on));
+    Ok(())
+}
+
+/// The end of step 5.
+pub(crate) fn leave(cx: &mut dyn Context) {
+    hook(cx, |cx| cx.after_block());
+}
+
+/// Step 5 after SERVE: the wait is over for now, its hook too; answers, and enters again.
+pub(crate) fn serve(cx: &mut dyn Context, on: &Blocker) {
+    hook(cx, |cx| cx.after_block());
+    answer(cx);
+    hook(cx, |cx| cx.before_block(on));
+}
+
+/// Answers all requests, between waits; the next safe point reports it.
+fn answer(cx: &mut dyn Context) {
+    cx.me().thread().clone().serve_own();
+    cx.me().record().gate().remember_poke();
+    cx.serve();
+}
+
+/// Step 2: a new wait of this thread. `Err`: a signal is pending, or the runtime shuts down.
+pub(crate) fn begin(me: &Participant) -> Result<Epoch, Refusal> {
+    me.record().waiter().state().begin(!me.mask().uninterruptible)
+}
+
+/// Step 2: the same, whatever signals there are.
+pub(crate) fn begin_uninterruptible(me: &Participant) -> Result<Epoch, Refusal> {
+    me.record().waiter().state().begin(false)
+}
+
+/// Takes back a wait whose node is in no queue. The outcome, if somebody ended the wait before.
+pub(crate) fn withdraw(me: &Participant) -> Option<Outcome> {
+    let record = me.record();
+    let state = record.waiter().state();
+    if state.cancel() {
+        return None;
+    }
+    let outcome = state.outcome().expect("a wait that cannot be cancelled is over");
+    if let Some(baton) = me.runtime().baton() {
+        safe_whatever_comes(me);
+        baton.release(None);
+        take_turn(record);
+        come_back(record);
+    }
+    state.end();
+    Some(outcome)
+}
+
+/// Step 3. How the wait ended. The caller then unlinks and calls `end`.
+pub(crate) fn sleep(me: &Participant, epoch: Epoch, deadline: Option<Instant>) -> Outcome {
+    let record = me.record();
+    let waiter = record.waiter();
+    let state = waiter.state();
+    let baton = me.runtime().baton();
+    if !record.gate().enter_safe() {
+        if state.claim(epoch, Outcome::Serve).is_some() {
+            return Outcome::Serve;
+        }
+        match baton {
+            None => return state.outcome().expect("a wait whose claim is lost is over"),
+            Some(_) => safe_whatever_comes(me),
+        }
+    }
+    if let Some(baton) = baton {
+        baton.release(deadline.map(|at| Deadline { at, waiter, epoch }));
+    }
+    let outcome = park(waiter, epoch, deadline, baton);
+    if let Some(baton) = baton {
+        take_turn(record);
+        if deadline.is_some() {
+            baton.forget(waiter, epoch);
+        }
+    }
+    come_back(record);
+    outcome
+}
+
+fn park(
+    waiter: &'static Waiter,
+    epoch: Epoch,
+    deadline: Option<Instant>,
+    baton: Option<&Baton>,
+) -> Outcome {
+    let state = waiter.state();
+    loop {
+        if let Some(outcome) = state.outcome() {
+            return outcome;
+        }
+        let deadline = deadline.filter(|_| state.timeable());
+        if deadline.is_some_and(shim::expired) {
+            match baton {
+                Some(baton) => baton.fire(),
+                None => drop(state.claim(epoch, Outcome::TimedOut)),
+            }
+        } else if state.announce_sleep() {
+            waiter.park(deadline);
+        }
+    }
+}
+
+/// RUN -> SAFE although there may be requests: what anybody may answer is answered as a proxy would.
+fn safe_whatever_comes(me: &Participant) {
+    if me.record().gate().force_safe() {
+        me.thread().serve_as_own_proxy();
+    }
+}
+
+fn take_turn(record: &'static Record) {
+    while !record.waiter().take_turn() {
+        record.waiter().park(None);
+    }
+}
+
+/// SAFE -> RUN, behind any proxy.
+fn come_back(record: &'static Record) {
+    while !record.gate().leave_safe() {
+        record.waiter().park(None);
+    }
+}
+
+/// What every sleep does to the gate, and nothing else: for a model.
+#[cfg(selvedge_loom)]
+pub(crate) fn safe_and_back(me: &Participant) {
+    if me.record().gate().enter_safe() {
+        come_back(me.record());
+    }
+}
+
+/// A thread runs for the first time. `queued`: its spawner put it into the baton's queue.
+pub(crate) fn start(me: &Participant, queued: bool) {
+    if let Some(baton) = me.runtime().baton() {
+        if !queued {
+            baton.ready(me.record().waiter());
+        }
+        take_turn(me.record());
+    }
+    come_back(me.record());
+}
+
+/// Where a thread may wait that needs nothing but a queue.
+pub(crate) trait Site {
+    /// Queues the waiter. False: what it waits for is there.
+    fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool;
+    /// Takes the waiter out, if it is linked.
+    fn dequeue(&self, waiter: &'static Waiter);
+}
+
+/// How such a wait ended.
+pub(crate) enum End {
+    Done,
+    Interrupted,
+    TimedOut,
+    ShutDown,
+    WouldBlock,
+}
+
+/// All five steps at a `site`.
+pub(crate) fn wait_at(
+    cx: &mut dyn Context,
+    site: &dyn Site,
+    on: &Blocker,
+    deadline: Option<Instant>,
+) -> End {
+    if enter(cx, on).is_err() {
+        return End::WouldBlock;
+    }
+    let end = loop {
+        match once(cx.me(), site, on, deadline) {
+            Some(end) => break end,
+            None => serve(cx, on),
+        }
+    };
+    leave(cx);
+    end
+}
+
+/// Steps 2 to 4; none: SERVE.
+fn once(me: &Participant, site: &dyn Site, on: &Blocker, deadline: Option<Instant>) -> Option<End> {
+    let (record, id) = (me.record(), me.id());
+    let epoch = match begin(me) {
+        Ok(epoch) => epoch,
+        Err(Refusal::Interrupted) => return Some(End::Interrupted),
+        Err(Refusal::ShutDown) => return Some(End::ShutDown),
+    };
+    if !site.enqueue(record.waiter(), Entry { id, epoch, starves: false }) {
+        // What was waited for is there; a signal that came too late stays pending.
+        let _ = withdraw(me);
+        return Some(End::Done);
+    }
+    let outcome = publish(record, id, on, || sleep(me, epoch, deadline));
+    if outcome != Outcome::Granted {
+        site.dequeue(record.waiter());
+    }
+    record.waiter().state().end();
+    Some(match outcome {
+        Outcome::Granted | Outcome::Woken => End::Done,
+        Outcome::Interrupted => End::Interrupted,
+        Outcome::TimedOut => End::TimedOut,
+        Outcome::ShutDown => End::ShutDown,
+        Outcome::Serve => return None,
+    })
+}
+
+/// Shows the blocker while `f` sleeps.
+pub(crate) fn publish<R>(
+    record: &'static Record,
+    id: ThreadId,
+    on: &Blocker,
+    f: impl FnOnce() -> R,
+) -> R {
+    record.set_blocker(id, Some(on.clone()));
+    let r = f();
+    record.set_blocker(id, None);
+    r
+}
