@@ -238,3 +238,14 @@ impl<M: Deref<Target = Mutex>> fmt::Debug for Condvar<M> {
         s.field("name", &self.name()).field("mutex", &*self.mutex).finish()
     }
 }
+
+#[cfg(all(test, not(selvedge_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size_of::<Mutex>(), 32);
+        assert_eq!(size_of::<Condvar<&'static Mutex>>(), 24);
+    }
+}

@@ -1,6 +1,8 @@
 //! All errors. They are plain data, and give back what an operation took.
 
 use crate::id::{RuntimeId, ThreadId};
+use crate::shim::Arc;
+use std::any::Any;
 use std::fmt;
 
 /// The calling thread does not own the mutex. Nothing happened.
@@ -169,13 +171,42 @@ impl fmt::Display for JoinError {
     }
 }
 
+/// A panic that ended a thread.
+#[derive(Clone)]
+pub struct Panic {
+    message: Arc<str>,
+}
+
+impl Panic {
+    pub(crate) fn new(payload: &(dyn Any + Send)) -> Self {
+        let message = payload.downcast_ref::<&str>().map(|s| Arc::from(*s));
+        let message =
+            message.or_else(|| payload.downcast_ref::<String>().map(|s| s.as_str().into()));
+        Self { message: message.unwrap_or_else(|| "a panic whose payload is no text".into()) }
+    }
+    /// What the panic said.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Panic").field(&self.message).finish()
+    }
+}
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 /// What a typed join gives in place of a result.
 #[derive(Clone, Debug)]
 pub enum JoinFailure<E> {
     /// The thread ended with this error.
     Failed(E),
     /// The thread ended in a panic.
-    Panicked(crate::thread::Panic),
+    Panicked(Panic),
     /// The join did not get to the thread's end.
     Wait(JoinError),
 }

@@ -33,19 +33,11 @@ impl Thread {
     ///
     /// # Errors
     /// [`JoinError::TimedOut`] as well.
-    pub fn join_until<C: Context>(
-        &self,
-        cx: &mut C,
-        deadline: Instant,
-    ) -> Result<Exit, JoinError> {
+    pub fn join_until<C: Context>(&self, cx: &mut C, deadline: Instant) -> Result<Exit, JoinError> {
         self.join_dyn(cx, Some(deadline))
     }
 
-    fn join_dyn(
-        &self,
-        cx: &mut dyn Context,
-        deadline: Option<Instant>,
-    ) -> Result<Exit, JoinError> {
+    fn join_dyn(&self, cx: &mut dyn Context, deadline: Option<Instant>) -> Result<Exit, JoinError> {
         let me = cx.me();
         if me.thread() == self {
             return Err(JoinError::Yourself(me.id()));

@@ -15,14 +15,14 @@ mod wait;
 
 pub use condvar::Condvar;
 pub use error::{
-    AttachError, Dead, JoinError, JoinFailure, LockError, Loss, NotOwner, SignalError, SleepError,
-    SpawnError, TryLockError, WaitError,
+    AttachError, Dead, JoinError, JoinFailure, LockError, Loss, NotOwner, Panic, SignalError,
+    SleepError, SpawnError, TryLockError, WaitError,
 };
 pub use id::{RuntimeId, ThreadId};
 pub use mutex::{Guard, Mutex, MutexGuard, OwnedMutexGuard, Owner};
 pub use thread::{
-    Blocker, BlockerKind, Context, Delivery, Exit, Host, JoinHandle, Label, Name, Panic,
-    Participant, Pick, Runtime, RuntimeBuilder, Schedule, Signal, SignalPolicy, Thread,
+    Blocker, BlockerKind, Context, Delivery, Exit, Host, JoinHandle, Label, Name, Participant,
+    Pick, Runtime, RuntimeBuilder, Schedule, Signal, SignalPolicy, Thread,
 };
 pub use wait::{
     Outside, Polled, no_blocking, outside, safe_point, sleep_until, uninterruptible, yield_now,

@@ -11,7 +11,7 @@
 use crate::mutex::Mutex;
 use crate::park::SpinHead;
 pub use crate::shim::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, fence, thread};
-use crate::thread::{Name, Participant, Runtime};
+use crate::thread::{Name, Participant, Runtime, Thread};
 use crate::wait;
 
 /// A thread of a runtime that no OS thread runs yet: made before the model branches, so that registering costs no
@@ -36,7 +36,7 @@ impl Seat {
         self.0
     }
     /// The handle.
-    pub fn thread(&self) -> &crate::Thread {
+    pub fn thread(&self) -> &Thread {
         self.0.thread()
     }
 }

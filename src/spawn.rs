@@ -1,9 +1,9 @@
 //! The beginning of a thread: attached, or spawned. Its end is `thread/runtime`'s.
 
-use crate::error::{AttachError, SpawnError};
+use crate::error::{AttachError, Panic, SpawnError};
 use crate::park::Ready;
 use crate::shim::{self, Arc};
-use crate::thread::{Finish, JoinHandle, Name, Panic, Participant, Participation, Runtime, Slot};
+use crate::thread::{Finish, JoinHandle, Name, Participant, Participation, Runtime, Slot};
 use crate::wait;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -281,8 +281,7 @@ impl Claim {
                 return false;
             }
             // ORDERING: Relaxed twice. The flag carries no data.
-            if w.has(PARKED)
-                || self.0.compare_exchange(w.0, w.0 | PARKED, Relaxed, Relaxed).is_ok()
+            if w.has(PARKED) || self.0.compare_exchange(w.0, w.0 | PARKED, Relaxed, Relaxed).is_ok()
             {
                 return true;
             }

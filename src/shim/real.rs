@@ -144,6 +144,12 @@ pub(crate) fn expired(deadline: Instant) -> bool {
     Instant::now() >= deadline
 }
 
+/// Is `since` at least `time` ago?
+#[inline]
+pub(crate) fn is_past(since: Instant, time: Duration) -> bool {
+    since.elapsed() >= time
+}
+
 /// One step of a spin loop.
 #[inline]
 pub(crate) fn pause() {

@@ -113,11 +113,7 @@ impl Visited {
     fn new(file: &Path) -> Self {
         let file = File::options().append(true).create(true).open(file);
         let file = file.unwrap_or_else(|e| refuse(&format!("SELVEDGE_SITES: {e}")));
-        Self {
-            file,
-            sites: HashSet::new(),
-            plants: HashSet::new(),
-        }
+        Self { file, sites: HashSet::new(), plants: HashSet::new() }
     }
 }
 
@@ -149,13 +145,7 @@ impl Mutant {
         let column = at.next()?.parse().ok()?;
         let line = at.next()?.parse().ok()?;
         let file = at.next()?.into();
-        Some(Self {
-            file,
-            line,
-            column,
-            op,
-            to,
-        })
+        Some(Self { file, line, column, op, to })
     }
 
     fn is_at(&self, at: &Location<'_>, op: Op) -> bool {

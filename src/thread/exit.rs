@@ -12,39 +12,12 @@
 //! E1. The queue's lock: who sees `done` sees `finish`. Who was woken took it over with the claim (claim E1).
 
 use super::Thread;
+use crate::error::Panic;
 use crate::park::{Entry, Outcome, Queue, Waiter};
 use crate::shim::{Arc, UnsafeCell};
 use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
-
-/// A panic that ended a thread.
-#[derive(Clone)]
-pub struct Panic {
-    message: Arc<str>,
-}
-
-impl Panic {
-    pub(crate) fn new(payload: &(dyn Any + Send)) -> Self {
-        let message = payload.downcast_ref::<&str>().map(|s| Arc::from(*s));
-        let message = message.or_else(|| payload.downcast_ref::<String>().map(|s| s.as_str().into()));
-        Self { message: message.unwrap_or_else(|| "a panic whose payload is no text".into()) }
-    }
-    /// What the panic said.
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-}
-impl fmt::Debug for Panic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Panic").field(&self.message).finish()
-    }
-}
-impl fmt::Display for Panic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
 
 /// Result, error or panic, with their types.
 pub(crate) struct Slot<T, E>(pub(crate) Result<T, E>);

@@ -28,7 +28,7 @@ mod schedule;
 
 pub(crate) use blocker::LabelRef;
 pub use blocker::{Blocker, BlockerKind, Label, Name};
-pub use exit::{Exit, JoinHandle, Panic};
+pub use exit::{Exit, JoinHandle};
 pub(crate) use exit::{Finish, Slot};
 pub use host::Host;
 pub use life::{Delivery, Signal, Thread};

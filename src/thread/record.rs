@@ -89,8 +89,11 @@ impl Record {
 
     /// The thread lost a mutex that it had: guards made before are void. Own thread only.
     pub(crate) fn count_loss(&self) {
-        // SAFETY: own thread only.
-        self.first_level.with_mut(|f| unsafe { *f = (*f).wrapping_add(1 << 32) });
+        self.first_level.with_mut(|f| {
+            // SAFETY: own thread only.
+            let f = unsafe { &mut *f };
+            *f = f.wrapping_add(1 << 32);
+        });
     }
 
     /// Publishes what the thread waits for. Own thread only.
@@ -152,8 +155,10 @@ impl Slab {
         if records.is_null() {
             return None;
         }
-        // SAFETY: the segment has FIRST << segment records, `at` is below that, and it is never freed.
-        Some(unsafe { &*records.add(at) })
+        // SAFETY: the segment has FIRST << segment records, and `at` is below that.
+        let record = unsafe { records.add(at) };
+        // SAFETY: a segment is never freed, and its records are only borrowed shared.
+        Some(unsafe { &*record })
     }
 }
 
@@ -198,8 +203,9 @@ pub(crate) fn allocate(
         }
     };
     let record = slab.get(slot).expect("a slot that was given out has a segment");
-    // SAFETY: under the slab's lock.
-    let life = record.lives.with_mut(|l| unsafe {
+    let life = record.lives.with_mut(|l| {
+        // SAFETY: under the slab's lock.
+        let l = unsafe { &mut *l };
         *l += 1;
         *l
     });

@@ -36,7 +36,8 @@ impl Default for Schedule {
     fn default() -> Self {
         Self {
             pick: Pick::Fifo,
-            looks: 6,
+            // Under the model checker a looker nearly always wins, and the queue is never visited.
+            looks: if cfg!(selvedge_loom) { 0 } else { 6 },
             hand_over_after: Some(Duration::from_millis(1)),
             fair: false,
         }

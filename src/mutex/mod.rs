@@ -35,64 +35,18 @@ use crate::error::{LockError, NotOwner, TryLockError};
 use crate::id::{RuntimeId, ThreadId};
 use crate::park::{Entry, Outcome, Queue, QueueGuard, Refusal};
 use crate::shim::{self, Arc, AtomicU64, Ordering::*, UnsafeCell, const_fn, planted};
-use crate::thread::record::{self, Record};
+use crate::thread::record;
 use crate::thread::{Blocker, BlockerKind, Context, Label, LabelRef, Participant};
 use crate::wait;
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::time::Instant;
 
-const W: u64 = 1;
-const K: u64 = 2;
-const S: u64 = 4;
-const OWNER_SHIFT: u32 = 8;
+mod guard;
+mod word;
 
-/// A value of `word`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Word(u64);
-
-impl Word {
-    #[inline(always)]
-    fn owned_by(id: ThreadId) -> Self {
-        Self(id.get() << OWNER_SHIFT)
-    }
-    #[inline(always)]
-    fn owner(self) -> u64 {
-        self.0 >> OWNER_SHIFT
-    }
-    fn is_free(self) -> bool {
-        self.owner() == 0
-    }
-    fn has(self, flags: u64) -> bool {
-        self.0 & flags != 0
-    }
-    fn with(self, flags: u64) -> Self {
-        Self(self.0 | flags)
-    }
-    fn without(self, flags: u64) -> Self {
-        Self(self.0 & !flags)
-    }
-    /// The flags alone.
-    fn freed(self) -> Self {
-        Self(self.0 & (W | K | S))
-    }
-}
-
-/// The owner's books: how deep, and at which loss count it locked.
-#[derive(Clone, Copy)]
-struct Levels(u64);
-
-impl Levels {
-    #[inline(always)]
-    fn depth(self) -> u32 {
-        self.0 as u32
-    }
-    #[inline(always)]
-    fn stamp(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-}
+pub use guard::{Guard, MutexGuard, OwnedMutexGuard};
+use word::{K, Levels, S, W, Word};
 
 /// A recursive mutex of Lisp threads. It guards no data of its own: VM objects do not lie inside it.
 ///
@@ -549,9 +503,11 @@ impl Mutex {
         }
         let (record, id) = (me.record(), me.id());
         let schedule = me.runtime().schedule();
-        let owed = woken && schedule.hand_over_after.is_some_and(|t| how.on.since().elapsed() >= t);
+        let owed =
+            woken && schedule.hand_over_after.is_some_and(|t| shim::is_past(how.on.since(), t));
         let starves = owed || schedule.fair;
-        let epoch = if how.interruptible { wait::begin(me) } else { wait::begin_uninterruptible(me) };
+        let epoch =
+            if how.interruptible { wait::begin(me) } else { wait::begin_uninterruptible(me) };
         let epoch = epoch.map_err(|refusal| match refusal {
             Refusal::Interrupted => LockError::Interrupted,
             Refusal::ShutDown => LockError::ShutDown,
@@ -684,7 +640,6 @@ impl Owner {
     }
 }
 
-#[cfg(not(selvedge_loom))]
 impl Default for Mutex {
     fn default() -> Self {
         Self::new()
@@ -698,79 +653,10 @@ impl fmt::Debug for Mutex {
     }
 }
 
-/// One level of a mutex, given back when it drops. Made by [`Mutex::lock`].
-///
-/// If the level is gone by then (given back by [`Mutex::release`], the thread detached, the mutex lost in a
-/// condition-wait), dropping the guard does nothing.
-///
-/// ```compile_fail
-/// # let vm = selvedge::Runtime::new();
-/// # let mut cx = vm.attach("main").unwrap();
-/// static M: selvedge::Mutex = selvedge::Mutex::new();
-/// let guard = M.lock(&mut cx).unwrap();
-/// std::thread::spawn(move || drop(guard)); // not `Send`
-/// ```
-/// ```
-/// # let vm = selvedge::Runtime::new();
-/// # let mut cx = vm.attach("main").unwrap();
-/// static M: selvedge::Mutex = selvedge::Mutex::new();
-/// let guard = M.lock(&mut cx).unwrap();
-/// drop(guard);
-/// ```
-pub type MutexGuard<'a> = Guard<&'a Mutex>;
-
-/// As [`MutexGuard`], with the handle through which the mutex is reached. Made by [`Mutex::lock_owned`].
-pub type OwnedMutexGuard<H> = Guard<H>;
-
-/// See [`MutexGuard`] and [`OwnedMutexGuard`].
-#[must_use = "dropping the guard gives the level back"]
-pub struct Guard<H: Deref<Target = Mutex>> {
-    mutex: H,
-    record: &'static Record,
-    stamp: u32,
-    not_send: PhantomData<*const ()>,
-}
-
-impl<H: Deref<Target = Mutex>> Guard<H> {
-    /// The caller has just taken a level.
-    #[inline(always)]
-    fn new(mutex: H, me: &Participant) -> Self {
-        let stamp = mutex.levels().stamp();
-        Self { mutex, record: me.record(), stamp, not_send: PhantomData }
-    }
-    /// The mutex.
-    pub fn mutex(&self) -> &Mutex {
-        &self.mutex
-    }
-}
-
-impl<H: Deref<Target = Mutex>> Drop for Guard<H> {
-    #[inline]
-    fn drop(&mut self) {
-        let mutex = &*self.mutex;
-        // The record's identity, not a copy: it is another one, or none, once the thread has detached.
-        let id = self.record.id_bits();
-        // ORDERING: Relaxed. As `is_owner`: the guard is on the thread that made it.
-        let w = Word(mutex.word.load(Relaxed));
-        if let Some(id) = ThreadId::from_bits(id)
-            && w.owner() == id.get()
-            && mutex.levels().stamp() == self.stamp
-        {
-            mutex.give_back_level(Word::owned_by(id));
-        }
-    }
-}
-
-impl<H: Deref<Target = Mutex>> fmt::Debug for Guard<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MutexGuard").field(&*self.mutex).finish()
-    }
-}
-
 #[cfg(all(test, not(selvedge_loom)))]
 mod tests {
     use super::*;
-    use crate::Runtime;
+    use crate::thread::Runtime;
 
     #[test]
     fn depth_overflow_is_an_error_and_the_mutex_works_on() {
@@ -785,11 +671,5 @@ mod tests {
         m.set_levels(1);
         m.release(&cx).unwrap();
         assert!(m.is_idle());
-    }
-
-    #[test]
-    fn sizes() {
-        assert_eq!(size_of::<Mutex>(), 32);
-        assert_eq!(size_of::<crate::Condvar<&'static Mutex>>(), 24);
     }
 }
