@@ -13,11 +13,14 @@
 //!     uninterruptible.
 //! E1. As the mutex's: the notifier's critical section reaches the waiter by the release that wakes it, or by the hand-over.
 //!
+//! The handle may lie: each operation follows it once, and a waiter that waits for another mutex than the notifier's is
+//! woken, not moved.
+//!
 //! No thread is woken by a notification itself: it is moved, and woken when the mutex is free.
 
-use crate::error::{LockError, Loss, NotOwner, WaitError};
+use crate::error::{Loss, NotOwner, WaitError};
 use crate::mutex::Mutex;
-use crate::park::{Entry, Outcome, Queue, Refusal};
+use crate::park::{Entry, Outcome, Queue, QueueGuard, Refusal, Ticket, Wake};
 use crate::shim::{Arc, const_fn};
 use crate::thread::{Blocker, BlockerKind, Context, Label, LabelRef, Participant};
 use crate::wait;
@@ -97,7 +100,8 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
     /// # Errors
     /// [`WaitError::NotOwner`]: the caller does not own the mutex; nothing happened. [`WaitError::Lost`]: the mutex could not
     /// be taken back; the caller holds none of its levels, and guards of it do nothing when they drop. Every other error:
-    /// the caller holds the mutex at the depth it had. A signal that comes after the notification stays pending.
+    /// the caller holds the mutex at the depth it had. A hook that panics while the mutex is given back loses it as well. A
+    /// signal that comes after the notification stays pending.
     /// # Blocking
     /// Yes; a safe point. A signal ends the wait for the notification, not the wait for the mutex that follows.
     /// # Ordering
@@ -123,8 +127,9 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
     /// # Cost
     /// Nobody waits: the queue's lock, two atomic operations.
     pub fn notify_one(&self, me: &Participant) -> Result<bool, NotOwner> {
-        self.mutex.check_owner(me)?;
-        Ok(self.notify(1) == 1)
+        let mutex = &*self.mutex;
+        mutex.check_owner(me)?;
+        Ok(self.notify(mutex, 1) == 1)
     }
 
     /// Notifies every thread that waits; says how many.
@@ -134,40 +139,64 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
     /// # Blocking
     /// No. The caller keeps the mutex.
     pub fn notify_all(&self, me: &Participant) -> Result<usize, NotOwner> {
-        self.mutex.check_owner(me)?;
-        Ok(self.notify(usize::MAX))
+        let mutex = &*self.mutex;
+        mutex.check_owner(me)?;
+        Ok(self.notify(mutex, usize::MAX))
     }
 
     /// Moves up to `max` waiters to the mutex's queue. The caller owns the mutex (I2).
-    fn notify(&self, max: usize) -> usize {
+    fn notify(&self, mutex: &Mutex, max: usize) -> usize {
+        let mut n = 0;
         let mut queue = self.queue.lock();
         if queue.is_empty() {
             return 0;
         }
-        let mut lockers = self.mutex.queue.lock();
-        self.mutex.expect_waiters();
-        let mut n = 0;
+        let mut lockers = mutex.queue.lock();
+        mutex.expect_waiters();
         while n < max {
             let Some(ticket) = queue.pop() else { break };
-            let Entry { id, epoch, .. } = ticket.entry();
-            if ticket.waiter().state().morph(epoch) {
-                lockers.push_back(ticket.waiter(), Entry { id, epoch, starves: false });
-                n += 1;
+            match self.move_over(mutex, &mut lockers, ticket) {
+                Moved::Yes => n += 1,
+                Moved::Over => {}
+                Moved::Woken(wake) => {
+                    n += 1;
+                    drop((lockers, queue));
+                    wake.now();
+                    (queue, lockers) = (self.queue.lock(), mutex.queue.lock());
+                }
             }
         }
         n
     }
 
+    fn move_over(&self, mutex: &Mutex, lockers: &mut QueueGuard<'_>, ticket: Ticket) -> Moved {
+        let entry = ticket.entry();
+        if entry.object != address(mutex) {
+            // As after a request: it takes its own mutex, and looks at its condition.
+            return ticket.claim(Outcome::Serve).map_or(Moved::Over, Moved::Woken);
+        }
+        if !ticket.waiter().state().morph(entry.epoch) {
+            return Moved::Over;
+        }
+        lockers.push_back(ticket.waiter(), entry);
+        Moved::Yes
+    }
+
     /// A notified waiter leaves without the mutex: the notification goes to the next one. The caller owns nothing.
-    fn pass_notification_on(&self) {
+    fn pass_notification_on(&self, mutex: &Mutex) {
         let mut queue = self.queue.lock();
-        let mut lockers = self.mutex.queue.lock();
+        let mut lockers = mutex.queue.lock();
         while let Some(ticket) = queue.pop() {
-            let Entry { id, epoch, .. } = ticket.entry();
-            if ticket.waiter().state().morph(epoch) {
-                lockers.push_back(ticket.waiter(), Entry { id, epoch, starves: false });
-                drop(queue);
-                return self.mutex.admit(lockers);
+            match self.move_over(mutex, &mut lockers, ticket) {
+                Moved::Over => {}
+                Moved::Yes => {
+                    drop(queue);
+                    return mutex.admit(lockers);
+                }
+                Moved::Woken(wake) => {
+                    drop((lockers, queue));
+                    return wake.now();
+                }
             }
         }
     }
@@ -177,7 +206,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         mutex.check_owner(cx.me()).map_err(WaitError::NotOwner)?;
         let on = Blocker::new(BlockerKind::Condvar, self.label.clone());
         wait::enter(cx, &on).map_err(|_| WaitError::WouldBlock)?;
-        let result = self.wait_inside(cx, &on, deadline);
+        let result = self.wait_inside(cx, mutex, &on, deadline);
         wait::leave(cx);
         result
     }
@@ -185,21 +214,31 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
     fn wait_inside(
         &self,
         cx: &mut dyn Context,
+        mutex: &Mutex,
         on: &Blocker,
         deadline: Option<Instant>,
     ) -> Result<(), WaitError> {
-        let mutex = &*self.mutex;
         let me = cx.me();
+        // Again: a hook may have given the mutex back.
+        mutex.check_owner(me).map_err(WaitError::NotOwner)?;
         let (record, id) = (me.record(), me.id());
         let waiter = record.waiter();
         let epoch = wait::begin(me).map_err(|refusal| match refusal {
             Refusal::Interrupted => WaitError::Interrupted,
             Refusal::ShutDown => WaitError::ShutDown,
         })?;
-        self.queue.lock().push_back(waiter, Entry { id, epoch, starves: false });
+        let object = address(mutex);
+        self.queue.lock().push_back(waiter, Entry { id, epoch, starves: false, object });
         let saved = mutex.release_all(me);
-        let outcome = wait::publish(record, id, on, || wait::sleep(me, epoch, deadline));
+        let outcome = wait::publish(me, on, || wait::sleep(me, epoch, deadline));
         let was_moved = waiter.state().was_moved();
+        // However this ends without the mutex, by shutdown or by a hook's panic: its guards are void (R3).
+        let mut lost = OnDrop::new(|| {
+            record.count_loss();
+            if was_moved {
+                self.pass_notification_on(mutex);
+            }
+        });
         if !matches!(outcome, Outcome::Granted | Outcome::Woken) {
             // I3.
             let mut queue = self.queue.lock();
@@ -211,22 +250,51 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         if outcome == Outcome::Serve {
             wait::serve(cx, on);
         }
-        let back = match outcome {
-            Outcome::ShutDown => Err(LockError::ShutDown),
-            outcome => mutex.take_back(cx, outcome, on, saved),
-        };
-        if back.is_err() {
-            record.count_loss();
-            if was_moved {
-                self.pass_notification_on();
-            }
+        if outcome == Outcome::ShutDown || mutex.take_back(cx, outcome, on, saved).is_err() {
             return Err(WaitError::Lost(Loss::ShutDown));
         }
+        lost.defuse();
         match outcome {
             Outcome::Interrupted => Err(WaitError::Interrupted),
             Outcome::TimedOut => Err(WaitError::TimedOut),
             // SERVE: a wake-up without a notification, which the caller's loop expects.
             _ => Ok(()),
+        }
+    }
+}
+
+/// What became of a waiter that was popped.
+enum Moved {
+    Yes,
+    /// Its wait was over.
+    Over,
+    /// It waits for another mutex.
+    Woken(Wake),
+}
+
+fn address(mutex: &Mutex) -> usize {
+    std::ptr::from_ref(mutex).addr()
+}
+
+/// Does something when it drops, be it by return or by a panic, unless it was defused.
+struct OnDrop<F: FnMut()> {
+    f: F,
+    armed: bool,
+}
+
+impl<F: FnMut()> OnDrop<F> {
+    fn new(f: F) -> Self {
+        Self { f, armed: true }
+    }
+    fn defuse(&mut self) {
+        self.armed = false;
+    }
+}
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if self.armed {
+            (self.f)();
         }
     }
 }

@@ -111,8 +111,6 @@ pub enum WaitError {
 pub enum Loss {
     /// The runtime shuts down.
     ShutDown,
-    /// A thread of another runtime owns the mutex.
-    ForeignRuntime,
 }
 
 impl fmt::Display for WaitError {
@@ -125,9 +123,6 @@ impl fmt::Display for WaitError {
             Self::WouldBlock => f.write_str("waiting is refused here"),
             Self::Lost(Loss::ShutDown) => {
                 f.write_str("the runtime shuts down, and the mutex is lost")
-            }
-            Self::Lost(Loss::ForeignRuntime) => {
-                f.write_str("another runtime has the mutex, and it is lost")
             }
         }
     }

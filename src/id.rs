@@ -36,6 +36,10 @@ impl ThreadId {
         (self.get() & ((1 << Self::SLOT_BITS) - 1)) as u32
     }
 
+    pub(crate) fn life(self) -> u32 {
+        (self.get() >> Self::SLOT_BITS) as u32
+    }
+
     /// The identity as a number, for C and for logs. Never 0.
     pub fn get(self) -> u64 {
         self.0.get()
@@ -52,7 +56,7 @@ impl fmt::Debug for ThreadId {
 
 impl fmt::Display for ThreadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.slot(), self.get() >> Self::SLOT_BITS)
+        write!(f, "{}.{}", self.slot(), self.life())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Waiting for the end of a thread. Who is queued and who wakes them is `thread/exit`'s; here is the wait.
 
-use crate::error::{JoinError, JoinFailure};
+use crate::error::{JoinError, JoinFailure, Panic};
 use crate::park::{Entry, Waiter};
 use crate::thread::{Blocker, Context, Exit, JoinHandle, Thread};
 use crate::wait::{End, Site, wait_at};
@@ -84,6 +84,11 @@ impl<T: Any + Clone, E: Any + Clone> JoinHandle<T, E> {
         Self::open(self.thread().join_until(cx, deadline))
     }
 
+    /// The thread ended otherwise than by its closure's return: its token was swapped away and dropped.
+    fn detached() -> JoinFailure<E> {
+        JoinFailure::Panicked(Panic::new(&"the thread's participant was dropped"))
+    }
+
     fn open(exit: Result<Exit, JoinError>) -> Result<T, JoinFailure<E>> {
         let exit = exit.map_err(JoinFailure::Wait)?;
         if let Some(panic) = exit.panic() {
@@ -91,7 +96,7 @@ impl<T: Any + Clone, E: Any + Clone> JoinHandle<T, E> {
         }
         match exit.value() {
             Some(value) => Ok(value),
-            None => Err(JoinFailure::Failed(exit.error().expect("the spawner knew the types"))),
+            None => Err(exit.error().map_or_else(Self::detached, JoinFailure::Failed)),
         }
     }
 }

@@ -44,10 +44,16 @@ impl Runtime {
             _ => SpawnError::ShutDown,
         })?;
         let thread = new.thread.clone();
+        let id = thread.id();
         let started = shim::spawn(thread.name(), self.stack(), move || {
             let mut me = new.spawned();
             wait::start(&me, true);
-            match catch_unwind(AssertUnwindSafe(|| f(&mut me))) {
+            let result = catch_unwind(AssertUnwindSafe(|| f(&mut me)));
+            if me.id() != id {
+                // `f` swapped the token for another runtime's; what becomes of this thread is in its hands.
+                return;
+            }
+            match result {
                 Ok(result) => me.set_finish(Finish::Returned(Arc::new(Slot(result)))),
                 Err(payload) => {
                     me.set_finish(Finish::Panicked(Panic::new(&*payload)));

@@ -217,12 +217,7 @@ impl Events {
             (t, other) => t == other && a < b,
         });
         let reads = (0..ops.len()).filter(|&e| ops[e].is_read()).collect();
-        Events {
-            ops,
-            thread,
-            po,
-            reads,
-        }
+        Events { ops, thread, po, reads }
     }
 
     fn writes_to(&self, location: Option<u8>) -> impl Iterator<Item = usize> {

@@ -1,11 +1,12 @@
 //! `check`: runs a model to the end of its bound and holds it to the outcomes and executions it declares.
+//! On stdout, for the scripts:
 //!
-//! | line on stdout                                                          | means                              |
-//! |-------------------------------------------------------------------------|------------------------------------|
-//! | `START name`                                                            | names the model if the process dies |
-//! | `MODEL name \| executions n \| bound b \| outcomes reached/declared \| t s` | explored to the end of the bound   |
-//! | `RED name \| why`                                                       | the model found a fault            |
-//! | `HARNESS name \| why`                                                   | the model itself is at fault       |
+//! ```text
+//! START name               names the model, if the process dies
+//! MODEL name | executions n | bound b | outcomes reached/declared | t s
+//! RED name | why           the model found a fault
+//! HARNESS name | why       the model itself is at fault
+//! ```
 //!
 //! A model is red when it panics, races, leaks or deadlocks (loom sees to that), or returns an undeclared outcome.
 //! It is a HARNESS failure when a declared outcome never comes or the executions are too few: then the model proves
@@ -76,13 +77,11 @@ where
         }
     });
     let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-    Explored {
-        executions: executions.load(Relaxed),
-        outcomes: std::mem::take(&mut outcomes),
-    }
+    Explored { executions: executions.load(Relaxed), outcomes: std::mem::take(&mut outcomes) }
 }
 
 /// [`check_with`] for models of up to four threads.
+#[track_caller]
 pub fn check<F>(name: &str, bound: Option<usize>, at_least: usize, must_see: &[&str], model: F)
 where
     F: Fn() -> String + Send + Sync + 'static,
@@ -92,6 +91,7 @@ where
 
 /// Explores `model` and fails unless it returns exactly the outcomes `must_see`, in `at_least` executions or more
 /// (half of today's count: enough to notice that it no longer branches).
+#[track_caller]
 pub fn check_with<F>(
     name: &str,
     bound: Option<usize>,
@@ -113,11 +113,7 @@ pub fn check_with<F>(
         Ok(seen) => seen,
         Err(payload) => {
             let why = message(&*payload);
-            let kind = if why.starts_with("HARNESS") {
-                "HARNESS"
-            } else {
-                "RED"
-            };
+            let kind = if why.starts_with("HARNESS") { "HARNESS" } else { "RED" };
             println!("{kind} {name} | {}", why.lines().next().unwrap_or_default());
             resume_unwind(payload);
         }
@@ -141,10 +137,7 @@ pub fn check_with<F>(
         harness(name, &format!("never reached {unreached:?}"));
     }
     if seen.executions < at_least {
-        harness(
-            name,
-            &format!("{} executions, {at_least} declared", seen.executions),
-        );
+        harness(name, &format!("{} executions, {at_least} declared", seen.executions));
     }
 }
 
@@ -160,9 +153,7 @@ pub fn apart(test: &str, env: &[(&str, &str)]) -> (bool, String) {
     let me = env::current_exe().expect("HARNESS the path of this binary");
     let mut child = Command::new(me);
     child.args(["--exact", test, "--ignored", "--nocapture"]);
-    child
-        .env_remove("SELVEDGE_DEEPER")
-        .envs(env.iter().copied());
+    child.env_remove("SELVEDGE_DEEPER").envs(env.iter().copied());
     let out = child.output().expect("HARNESS this binary runs");
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let printed = text(&out.stdout) + &text(&out.stderr);
@@ -176,6 +167,7 @@ fn message(payload: &(dyn Any + Send)) -> String {
     text.unwrap_or("a panic without a message").into()
 }
 
+#[track_caller]
 fn harness(name: &str, why: &str) -> ! {
     println!("HARNESS {name} | {why}");
     panic!("HARNESS {name}: {why}");
@@ -191,6 +183,5 @@ fn deeper() -> usize {
     let Ok(n) = env::var("SELVEDGE_DEEPER") else {
         return 0;
     };
-    n.parse()
-        .unwrap_or_else(|_| panic!("HARNESS SELVEDGE_DEEPER={n}: not a number"))
+    n.parse().unwrap_or_else(|_| panic!("HARNESS SELVEDGE_DEEPER={n}: not a number"))
 }

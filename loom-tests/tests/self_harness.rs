@@ -103,28 +103,17 @@ fn budgets_are_refused() {
         "LOOM_MAX_BRANCHES",
         "LOOM_CHECKPOINT_FILE",
     ] {
-        fails(
-            "bounded",
-            &[(budget, "1")],
-            "HARNESS self.bounded | HARNESS LOOM_",
-        );
+        fails("bounded", &[(budget, "1")], "HARNESS self.bounded | HARNESS LOOM_");
     }
 }
 
 #[test]
 fn deeper_adds_to_the_bound() {
-    for (env, bound) in [
-        (&[][..], "bound 1 "),
-        (&[("SELVEDGE_DEEPER", "2")], "bound 3 "),
-    ] {
+    for (env, bound) in [(&[][..], "bound 1 "), (&[("SELVEDGE_DEEPER", "2")], "bound 3 ")] {
         let (passed, printed) = apart("bounded", env);
         assert!(passed && printed.contains(bound), "{printed}");
     }
-    fails(
-        "bounded",
-        &[("SELVEDGE_DEEPER", "-1")],
-        "HARNESS SELVEDGE_DEEPER=-1",
-    );
+    fails("bounded", &[("SELVEDGE_DEEPER", "-1")], "HARNESS SELVEDGE_DEEPER=-1");
 }
 
 #[test]
@@ -144,10 +133,7 @@ fn sites_are_recorded_and_mutants_die() {
     let mut sites: Vec<&str> = sites.lines().collect();
     sites.sort_by_key(|s| s.split(' ').nth(1));
     let operations: Vec<&str> = sites.iter().map(|s| s.split_once(' ').unwrap().1).collect();
-    assert_eq!(
-        operations,
-        ["Fence Release", "Load Acquire", "Store Relaxed"]
-    );
+    assert_eq!(operations, ["Fence Release", "Load Acquire", "Store Relaxed"]);
 
     let mutant = |site: usize, to: &str| {
         let (operation, _) = sites[site].rsplit_once(' ').unwrap();

@@ -15,10 +15,7 @@ enum Queue {
 }
 
 fn is_queue(ops: &[(usize, Queue)], before: impl Fn(usize, usize) -> bool) -> bool {
-    let done = |(thread, op): &(usize, Queue)| Done {
-        thread: *thread,
-        op: op.clone(),
-    };
+    let done = |(thread, op): &(usize, Queue)| Done { thread: *thread, op: op.clone() };
     let ops: Vec<_> = ops.iter().map(done).collect();
     linearizable(&ops, vec![], before, |queue: &mut Vec<u32>, op| match *op {
         Queue::Push(v) => {
@@ -57,18 +54,12 @@ fn counter(bump: fn(&AtomicU32) -> u32) -> String {
     let spawn = |thread| {
         let counter = counter.clone();
         thread::spawn(move || {
-            let done = |_| Done {
-                thread,
-                op: bump(&counter),
-            };
+            let done = |_| Done { thread, op: bump(&counter) };
             (0..2).map(done).collect::<Vec<_>>()
         })
     };
     let threads: Vec<_> = (0..2).map(spawn).collect();
-    let ops: Vec<_> = threads
-        .into_iter()
-        .flat_map(|t| t.join().unwrap())
-        .collect();
+    let ops: Vec<_> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
     let step = |count: &mut u32, read: &u32| {
         *count += 1;
         *read == *count - 1
@@ -80,9 +71,7 @@ fn counter(bump: fn(&AtomicU32) -> u32) -> String {
 #[test]
 fn an_atomic_increment_is_linearizable() {
     let name = "self.an_atomic_increment_is_linearizable";
-    check(name, None, 15, &["true"], || {
-        counter(|c| c.fetch_add(1, Relaxed))
-    });
+    check(name, None, 15, &["true"], || counter(|c| c.fetch_add(1, Relaxed)));
 }
 
 /// 2 threads, 2 increments each. Bound: none.
@@ -96,9 +85,6 @@ fn a_load_and_a_store_are_not() {
         })
     });
     let outcomes: Vec<_> = seen.outcomes.keys().collect();
-    println!(
-        "\nSELFTEST lost update | executions {} | {outcomes:?}",
-        seen.executions
-    );
+    println!("\nSELFTEST lost update | executions {} | {outcomes:?}", seen.executions);
     assert_eq!(outcomes, ["false", "true"]);
 }

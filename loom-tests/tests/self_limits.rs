@@ -23,10 +23,7 @@ use std::time::Duration;
 fn outcomes(limit: &str, model: impl Fn() -> String + Send + Sync + 'static) -> Vec<String> {
     let seen = explore(None, 4, model);
     let outcomes: Vec<String> = seen.outcomes.into_keys().collect();
-    println!(
-        "\nLIMIT {limit} | executions {} | {outcomes:?}",
-        seen.executions
-    );
+    println!("\nLIMIT {limit} | executions {} | {outcomes:?}", seen.executions);
     outcomes
 }
 
@@ -66,9 +63,7 @@ fn false_alarm_seqcst_accesses_are_acqrel() {
 
 #[test]
 fn blind_to_load_buffering() {
-    let seen = outcomes("load buffering", || {
-        two(load_then_store, |x, y| load_then_store(y, x))
-    });
+    let seen = outcomes("load buffering", || two(load_then_store, |x, y| load_then_store(y, x)));
     assert_eq!(seen, ["0 0", "0 1", "1 0"]);
 }
 
@@ -186,10 +181,7 @@ fn false_deadlocks() {
     for test in ["two_try_locks", "condvar_then_park"] {
         let (passed, printed) = apart(test, &[]);
         println!("\nLIMIT {test} | passed {passed}");
-        assert!(
-            !passed && printed.contains("deadlock; threads"),
-            "{printed}"
-        );
+        assert!(!passed && printed.contains("deadlock; threads"), "{printed}");
     }
 }
 

@@ -270,10 +270,7 @@ fn the_axioms_know_the_textbook() {
     }
     println!("\nSELFTEST axioms | as in the textbook");
     let lb = allowed(&program("Rx Wy1 | Ry Wx1"));
-    assert!(
-        !lb.iter().any(|o| o.contains("[[1], [1]]")),
-        "load buffering"
-    );
+    assert!(!lb.iter().any(|o| o.contains("[[1], [1]]")), "load buffering");
 }
 
 #[test]
@@ -288,11 +285,7 @@ fn the_shim_misses_no_named_outcome_and_invents_none() {
 /// in six of the programs, with or without the shim.
 #[test]
 fn the_shim_misses_no_generated_outcome() {
-    let (list, allowed, invented) = if long() {
-        (generated(), 1046, 6)
-    } else {
-        (sample(), 80, 1)
-    };
+    let (list, allowed, invented) = if long() { (generated(), 1046, 6) } else { (sample(), 80, 1) };
     let t = tally::<Shim>("shim, generated", &list);
     assert_eq!(t.missed, [""; 0], "the shim hides outcomes");
     assert_eq!(t.impossible.len(), invented, "{:#?}", t.impossible);

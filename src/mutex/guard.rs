@@ -2,7 +2,7 @@
 //!
 //! I1. A guard gives back one level, once; or none, if its level is gone. It knows by two comparisons: the mutex is owned
 //!     by the thread that lives in the guard's record, and the owner has lost no mutex between the guard and the lock
-//!     that the mutex is held by now (`Record::count_loss`).
+//!     that the mutex is held by now (`Record::count_loss`). The handle is followed once per operation: it may lie.
 
 use super::{Mutex, Word};
 use crate::id::ThreadId;
@@ -42,16 +42,24 @@ pub type OwnedMutexGuard<H> = Guard<H>;
 pub struct Guard<H: Deref<Target = Mutex>> {
     mutex: H,
     record: &'static Record,
+    id: ThreadId,
     stamp: u32,
     not_send: PhantomData<*const ()>,
 }
 
-impl<H: Deref<Target = Mutex>> Guard<H> {
+impl<'a> Guard<&'a Mutex> {
     /// The caller has just taken a level.
     #[inline(always)]
-    pub(super) fn new(mutex: H, me: &Participant) -> Self {
-        let stamp = mutex.levels().stamp();
-        Self { mutex, record: me.record(), stamp, not_send: PhantomData }
+    pub(super) fn new(mutex: &'a Mutex, me: &Participant) -> Self {
+        Self::with_stamp(mutex, me, mutex.levels().stamp())
+    }
+}
+
+impl<H: Deref<Target = Mutex>> Guard<H> {
+    /// The caller has just taken a level; `stamp` is that of the mutex.
+    #[inline(always)]
+    pub(super) fn with_stamp(mutex: H, me: &Participant, stamp: u32) -> Self {
+        Self { mutex, record: me.record(), id: me.id(), stamp, not_send: PhantomData }
     }
     /// The mutex.
     pub fn mutex(&self) -> &Mutex {
@@ -63,15 +71,14 @@ impl<H: Deref<Target = Mutex>> Drop for Guard<H> {
     #[inline]
     fn drop(&mut self) {
         let mutex = &*self.mutex;
-        // The record's identity, not a copy: it is another one, or none, once the thread has detached.
-        let id = self.record.id_bits();
         // ORDERING: Relaxed. As `is_owner`: the guard is on the thread that made it.
         let w = Word(mutex.word.load(Relaxed));
-        if let Some(id) = ThreadId::from_bits(id)
-            && w.owner() == id.get()
+        // The record has another identity, or none, once the thread has detached: then a dead thread owns the mutex.
+        if w.owner() == self.id.get()
+            && self.record.id_bits() == self.id.get()
             && mutex.levels().stamp() == self.stamp
         {
-            mutex.give_back_level(Word::owned_by(id));
+            mutex.give_back_level(Word::owned_by(self.id));
         }
     }
 }

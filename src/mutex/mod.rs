@@ -29,7 +29,7 @@
 //! `compete`: take it if it is free; or, under the queue's lock, set W (and S if owed; K back) and queue; sleep.
 //! GRANTED: it is ours. WOKEN: K is ours: try once more, else queue at the front. Anything else: unlink, give up.
 //!
-//! **release**: compare-exchange me -> 0. With W: to K, and wake one (`pass_on`); with S: `hand_over`.
+//! **release**: compare-exchange me -> 0. With W: to K, wake one (`pass_on`); with S: `hand_over`.
 
 use crate::error::{LockError, NotOwner, TryLockError};
 use crate::id::{RuntimeId, ThreadId};
@@ -93,9 +93,10 @@ impl Owner {
     pub fn id(self) -> ThreadId {
         self.0
     }
-    /// Does the owner live? `false` is final: the mutex stays locked.
+    /// Does the owner live? `false` is final: the mutex stays locked. `true` is a snapshot.
     pub fn is_alive(self) -> bool {
-        record::find(self.0).is_some_and(|r| r.id_bits() == self.0.get())
+        // No record: its segment is too new for this thread to see.
+        record::find(self.0).is_none_or(|r| !r.is_over(self.0))
     }
 }
 
@@ -178,8 +179,10 @@ impl Mutex {
         this: H,
         cx: &mut C,
     ) -> Result<OwnedMutexGuard<H>, LockError> {
-        this.acquire(cx)?;
-        Ok(Guard::new(this, cx.me()))
+        let mutex: &Mutex = &this;
+        mutex.acquire(cx)?;
+        let stamp = mutex.levels().stamp();
+        Ok(Guard::with_stamp(this, cx.me(), stamp))
     }
 
     /// Locks one level if that takes no wait.
@@ -446,11 +449,15 @@ impl Mutex {
         let interruptible = !cx.me().mask().uninterruptible;
         let how = How { interruptible, deadline, on: &on, any_owner: false };
         let result = self.compete(cx, &how, false);
-        // A hook that panics must not leave a level behind that nobody gives back.
-        let held = result.is_ok().then(|| {
-            self.first_level(cx.me());
-            Guard::new(self, cx.me())
+        let result = result.and_then(|taken| match taken {
+            Taken::Now => {
+                self.first_level(cx.me());
+                Ok(())
+            }
+            Taken::ByHook => self.one_more(),
         });
+        // A hook that panics must not leave a level behind that nobody gives back.
+        let held = result.is_ok().then(|| Guard::new(self, cx.me()));
         wait::leave(cx);
         std::mem::forget(held);
         result
@@ -458,12 +465,20 @@ impl Mutex {
 
     /// Takes the mutex, or queues for it, until it has it or may not wait any longer. Ends with or without the mutex, never
     /// with K. `woken`: the caller has K.
-    fn compete(&self, cx: &mut dyn Context, how: &How, mut woken: bool) -> Result<(), LockError> {
+    fn compete(
+        &self,
+        cx: &mut dyn Context,
+        how: &How,
+        mut woken: bool,
+    ) -> Result<Taken, LockError> {
         let mut served = false;
         loop {
             let me = cx.me();
+            if self.is_owner(me) {
+                return Ok(Taken::ByHook);
+            }
             if self.take(me.id(), woken) {
-                return Ok(());
+                return Ok(Taken::Now);
             }
             let outcome = match self.queue_up(me, how, woken, served) {
                 Ok(Queued::Slept(outcome)) => outcome,
@@ -477,7 +492,7 @@ impl Mutex {
             };
             woken = outcome == Outcome::Woken;
             match outcome {
-                Outcome::Granted => return Ok(()),
+                Outcome::Granted => return Ok(Taken::Now),
                 Outcome::Woken => {}
                 Outcome::Serve => {
                     wait::serve(cx, how.on);
@@ -521,14 +536,14 @@ impl Mutex {
                 _ => Ok(Queued::Free),
             };
         }
-        let entry = Entry { id, epoch, starves };
+        let entry = Entry { id, epoch, starves, object: 0 };
         if woken || served {
             queue.push_front(record.waiter(), entry);
         } else {
             queue.push_back(record.waiter(), entry);
         }
         drop(queue);
-        let outcome = wait::publish(record, id, how.on, || wait::sleep(me, epoch, how.deadline));
+        let outcome = wait::publish(me, how.on, || wait::sleep(me, epoch, how.deadline));
         if !matches!(outcome, Outcome::Granted | Outcome::Woken) {
             // Always, linked or not: a claimer may still have the node in hand, or the word this id (I5).
             self.queue.lock().remove(record.waiter());
@@ -567,9 +582,9 @@ impl Mutex {
 
     /// For a condition-wait: gives all levels back. The caller owns the mutex.
     pub(crate) fn release_all(&self, me: &Participant) -> SavedLevels {
-        let saved = SavedLevels(self.levels().0);
+        let saved = self.levels().0;
         self.free(Word::owned_by(me.id()));
-        saved
+        SavedLevels(saved)
     }
 
     /// For a condition-wait: takes the mutex back, unless it was granted. `woken`: the caller has K. `Err`: the runtime
@@ -581,12 +596,15 @@ impl Mutex {
         on: &Blocker,
         saved: SavedLevels,
     ) -> Result<(), LockError> {
+        let mut levels = saved.0;
         if outcome != Outcome::Granted {
             let interruptible = planted("interruptible-reacquire");
             let how = How { interruptible, deadline: None, on, any_owner: true };
-            self.compete(cx, &how, outcome == Outcome::Woken)?;
+            if self.compete(cx, &how, outcome == Outcome::Woken)? == Taken::ByHook {
+                levels += u64::from(self.levels().depth());
+            }
         }
-        self.set_levels(saved.0);
+        self.set_levels(levels);
         Ok(())
     }
 
@@ -624,12 +642,19 @@ impl Mutex {
 }
 
 /// The depth and stamp that a condition-wait restores.
-#[derive(Clone, Copy)]
 pub(crate) struct SavedLevels(u64);
 
+/// How `compete` got the mutex.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Now,
+    /// By a hook of this thread, which keeps it.
+    ByHook,
+}
+
+/// `Free`: the mutex was free after all, nobody queued.
 enum Queued {
     Slept(Outcome),
-    /// The mutex was free after all.
     Free,
 }
 

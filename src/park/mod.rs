@@ -7,5 +7,5 @@ mod waiter;
 pub(crate) use claim::{Epoch, Outcome, Refusal};
 #[cfg(selvedge_loom)]
 pub(crate) use queue::SpinHead;
-pub(crate) use queue::{Entry, Queue, QueueGuard};
-pub(crate) use waiter::{Ready, Waiter};
+pub(crate) use queue::{Entry, Queue, QueueGuard, Ticket};
+pub(crate) use waiter::{Ready, Waiter, Wake};

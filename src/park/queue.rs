@@ -27,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) epoch: Epoch,
     /// It was woken, lost, and is owed a hand-over.
     pub(crate) starves: bool,
+    /// The address of the mutex that a condition-wait gave back; 0 for other waits.
+    pub(crate) object: usize,
 }
 
 /// A waiter's place in a queue. All fields by I1.

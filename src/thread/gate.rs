@@ -99,6 +99,13 @@ impl Gate {
         Seen(self.0.fetch_and(!(REQ | POKED), Relaxed))
     }
 
+    /// The same for a proxy: it cannot tell a poke from a request, so the thread's next safe point reports one.
+    pub(crate) fn clear_request_for_another(&self) {
+        // ORDERING: Relaxed twice. As above; POKED first, so that it is not missed.
+        self.0.fetch_or(POKED, Relaxed);
+        self.0.fetch_and(!REQ, Relaxed);
+    }
+
     /// The thread answered a request inside a wait: its next safe point reports it.
     pub(crate) fn remember_poke(&self) {
         // ORDERING: Relaxed. Own thread only.

@@ -123,9 +123,10 @@ impl Thread {
     pub fn is_main(&self) -> bool {
         self.0.age == 0
     }
-    /// Is it alive? From before [`spawn`](crate::Runtime::spawn) returns until its end. A snapshot; `false` is final.
+    /// Is it alive? From before [`spawn`](crate::Runtime::spawn) returns until its end, when [`join`](Self::join) has an
+    /// answer. A snapshot; `false` is final.
     pub fn is_alive(&self) -> bool {
-        self.0.inbox.lock().alive
+        self.0.exit.get().is_none()
     }
     /// What it waits for, and since when; none: it does not wait. A snapshot.
     ///
@@ -180,7 +181,7 @@ impl Thread {
             return Ok(Delivery::Own(payload));
         }
         if self.is_main() {
-            if !self.is_alive() {
+            if !self.0.inbox.lock().alive {
                 return Err(SignalError::Dead(payload));
             }
             let signal = Signal { sender: Some(me.id()), payload: Box::new(payload) };
@@ -261,23 +262,23 @@ impl Thread {
             gate.request().is_safe() && gate.take()
         };
         if taken {
-            self.serve_as_proxy();
+            raise(self.serve_as_proxy());
         }
         Ok(())
     }
 
-    /// Carries out the requests of a thread that is SAFE. The caller holds TAKEN.
-    fn serve_as_proxy(&self) {
+    /// Carries out the requests of a thread that is SAFE. The caller holds TAKEN. The panics of requests come back.
+    fn serve_as_proxy(&self) -> Vec<Box<dyn Any + Send>> {
         let gate = self.0.record.gate();
-        let mut panic = None;
+        let mut panics = Vec::new();
         let coming = loop {
-            gate.clear_request();
+            gate.clear_request_for_another();
             let mut kept = VecDeque::new();
             while let Some(request) = self.pop_request() {
                 if request.owner_only {
                     kept.push_back(request);
                 } else if let Err(e) = catch_unwind(AssertUnwindSafe(request.run)) {
-                    panic = Some(e);
+                    panics.push(e);
                 }
             }
             let unanswered = !kept.is_empty();
@@ -299,15 +300,21 @@ impl Thread {
         if coming {
             self.0.record.waiter().unpark();
         }
-        if let Some(panic) = panic {
-            resume_unwind(panic);
-        }
+        panics
     }
 
-    /// What others may answer for this thread, it answers itself; the rest is kept. Own thread only, which is SAFE.
+    /// What others may answer for this thread, it answers itself; the rest is kept. Own thread only, which is SAFE. A panic
+    /// of a request is raised at the next safe point.
     pub(crate) fn serve_as_own_proxy(&self) {
-        if self.0.record.gate().take() {
-            self.serve_as_proxy();
+        if !self.0.record.gate().take() {
+            return;
+        }
+        let panics = self.serve_as_proxy();
+        if !panics.is_empty() {
+            let run = Box::new(move || raise(panics));
+            let mut inbox = self.0.inbox.lock();
+            inbox.requests.push_front(Request { run, owner_only: true });
+            let _ = self.0.record.gate().request();
         }
     }
 
@@ -319,7 +326,11 @@ impl Thread {
     pub(crate) fn serve_own(&self) {
         self.0.record.gate().clear_request();
         while let Some(request) = self.pop_request() {
-            (request.run)();
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(request.run)) {
+                // The rest is for the next safe point.
+                let _ = self.0.record.gate().request();
+                resume_unwind(panic);
+            }
         }
     }
 
@@ -342,9 +353,10 @@ impl Thread {
     pub(super) fn die(&self) {
         loop {
             // A panic of a request has been reported by the panic hook; here there is nobody left to raise it in.
-            let done = catch_unwind(AssertUnwindSafe(|| self.serve_own())).is_ok();
+            let panic = catch_unwind(AssertUnwindSafe(|| self.serve_own())).err();
+            drop_quietly(panic);
             let mut inbox = self.0.inbox.lock();
-            if done && inbox.requests.is_empty() {
+            if inbox.requests.is_empty() {
                 inbox.alive = false;
                 return;
             }
@@ -373,6 +385,23 @@ impl Thread {
 
     pub(super) fn release_record(&self) {
         record::release(self.0.record);
+    }
+}
+
+/// Raises the first of the panics.
+fn raise(panics: Vec<Box<dyn Any + Send>>) {
+    let mut panics = panics.into_iter();
+    if let Some(first) = panics.next() {
+        panics.for_each(drop_quietly);
+        resume_unwind(first);
+    }
+}
+
+/// Drops a value of the VM where a panic of its destructor has nowhere to go: the panic hook has reported it.
+pub(super) fn drop_quietly<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        // Its destructor could go on for ever.
+        std::mem::forget(payload);
     }
 }
 

@@ -67,7 +67,8 @@ pub struct Participant {
     record: &'static Record,
     id: ThreadId,
     mask: Cell<Mask>,
-    thread: Thread,
+    /// None only while the token drops.
+    thread: Option<Thread>,
     runtime: Runtime,
     finish: Option<Finish>,
     #[cfg(selvedge_loom)]
@@ -90,7 +91,7 @@ impl Participant {
             record: thread.record(),
             id: thread.id(),
             mask: Cell::default(),
-            thread,
+            thread: Some(thread),
             runtime,
             finish: None,
             #[cfg(selvedge_loom)]
@@ -101,7 +102,7 @@ impl Participant {
 
     /// The handle of this thread.
     pub fn thread(&self) -> &Thread {
-        &self.thread
+        self.thread.as_ref().expect("the token has not dropped")
     }
     /// This thread's identity.
     #[inline]
@@ -118,12 +119,10 @@ impl Participant {
     /// # Ordering
     /// Everything its sender did before it sent happens-before the return.
     pub fn take_signal(&self) -> Option<Signal> {
-        if !self.has_signal() {
-            return None;
-        }
-        self.thread.take_signal()
+        // No look at the gate first: it may lag behind the claim that interrupted a wait.
+        self.thread().take_signal()
     }
-    /// Is a signal pending? One relaxed load.
+    /// Is a signal pending? One relaxed load, which may lag behind the sender; [`take_signal`](Self::take_signal) does not.
     #[inline]
     pub fn has_signal(&self) -> bool {
         self.record.gate().look().signal()
@@ -158,7 +157,9 @@ impl Drop for Participant {
             return;
         }
         let finish = self.finish.take().unwrap_or(Finish::Detached);
-        self.runtime.end(&self.thread, finish);
+        if let Some(thread) = self.thread.take() {
+            self.runtime.end(thread, finish);
+        }
     }
 }
 

@@ -9,13 +9,14 @@
 //! I1. An identity is given out once: it carries the slot and the slot's count of lives; a slot whose count is used up
 //!     stays empty.
 //! I2. `record(id).id == id` as long as the thread lives; afterwards never again.
+//! I3. `ended` only grows: who reads an old value takes a dead thread for a living one, never the other way round.
 //! E1. `segments`' Release -> Acquire: the records of the segment.
 
 use super::Blocker;
 use super::gate::Gate;
 use crate::id::{RuntimeId, ThreadId};
 use crate::park::{Ready, Waiter};
-use crate::shim::{self, Arc, AtomicPtr, AtomicU64, Mutex, Ordering::*, UnsafeCell};
+use crate::shim::{self, Arc, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering::*, UnsafeCell};
 use std::ptr::null_mut;
 
 /// See the module.
@@ -24,6 +25,8 @@ pub(crate) struct Record {
     waiter: Waiter,
     gate: Gate,
     id: AtomicU64,
+    /// The last life of the slot that is over; 0: none is.
+    ended: AtomicU32,
     /// `runtime:32 | life:32`: one word, so that the runtime of one life is never taken for another's.
     home: AtomicU64,
     /// What the thread waits for. Written by its own thread.
@@ -46,6 +49,7 @@ impl Record {
             waiter: Waiter::new(),
             gate: Gate::new(),
             id: AtomicU64::new(0),
+            ended: AtomicU32::new(0),
             home: AtomicU64::new(0),
             blocker: Mutex::new(None),
             first_level: UnsafeCell::new(1),
@@ -75,9 +79,13 @@ impl Record {
     pub(crate) fn runtime_of(&self, id: ThreadId) -> Option<RuntimeId> {
         // ORDERING: Relaxed. One word: a stale one shows another life.
         let home = self.home.load(Relaxed);
-        let life = home & u64::from(u32::MAX);
-        (life == id.get() >> ThreadId::SLOT_BITS && self.id_bits() == id.get())
-            .then(|| RuntimeId::new(home >> 32))
+        (home as u32 == id.life()).then(|| RuntimeId::new(home >> 32))
+    }
+
+    /// Is the thread `id`, which lived here, over? True is final.
+    pub(crate) fn is_over(&self, id: ThreadId) -> bool {
+        // ORDERING: Relaxed. I3.
+        self.ended.load(Relaxed) >= id.life()
     }
 
     /// What a first-level lock stores beside the owner: the stamp, and depth one. Own thread only.
@@ -229,6 +237,8 @@ pub(crate) fn release(record: &'static Record) {
     let mut free = slab().free.lock();
     // SAFETY: under the slab's lock.
     let lives = record.lives.with(|l| unsafe { *l });
+    // ORDERING: Relaxed. I3.
+    record.ended.swap(lives, Relaxed);
     if lives < u32::MAX {
         free.slots.push(record.slot);
     }

@@ -13,6 +13,7 @@
 use super::baton::Baton;
 use super::exit::{Exit, Finish};
 use super::host::{Host, NoHost};
+use super::life::drop_quietly;
 use super::record;
 use super::{Name, Participant, Schedule, Thread};
 use crate::error::AttachError;
@@ -230,7 +231,7 @@ impl Runtime {
     }
 
     /// The thread is over: I3.
-    pub(super) fn end(&self, thread: &Thread, finish: Finish) {
+    pub(super) fn end(&self, thread: Thread, finish: Finish) {
         thread.die();
         {
             let mut registry = self.0.registry.lock();
@@ -239,9 +240,11 @@ impl Runtime {
         }
         let exit = Exit { thread: thread.clone(), finish: finish.clone() };
         let old = (!exit.is_ok()).then(|| self.0.last_error.lock().replace(exit));
-        drop(old); // the VM's error: dropped with no lock held
         thread.release_record();
         thread.finish(finish);
+        // Destructors of the VM: in this thread's turn, and a panic of theirs goes nowhere.
+        drop_quietly(old);
+        drop_quietly(thread);
         if let Some(baton) = &self.0.baton {
             baton.part();
             baton.release(None);
@@ -253,6 +256,7 @@ impl Runtime {
         thread.die();
         self.0.registry.lock().threads.remove(&thread.age());
         thread.release_record();
+        thread.finish(Finish::Detached);
         if let Some(baton) = &self.0.baton {
             baton.part();
         }

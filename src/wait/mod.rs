@@ -18,7 +18,6 @@
 mod point;
 mod sleep;
 
-use crate::id::ThreadId;
 use crate::park::{Entry, Epoch, Outcome, Ready, Refusal, Waiter};
 use crate::shim;
 use crate::thread::baton::{Baton, Deadline};
@@ -253,12 +252,12 @@ fn once(me: &Participant, site: &dyn Site, on: &Blocker, deadline: Option<Instan
         Err(Refusal::Interrupted) => return Some(End::Interrupted),
         Err(Refusal::ShutDown) => return Some(End::ShutDown),
     };
-    if !site.enqueue(record.waiter(), Entry { id, epoch, starves: false }) {
+    if !site.enqueue(record.waiter(), Entry { id, epoch, starves: false, object: 0 }) {
         // What was waited for is there; a signal that came too late stays pending.
         let _ = withdraw(me);
         return Some(End::Done);
     }
-    let outcome = publish(record, id, on, || sleep(me, epoch, deadline));
+    let outcome = publish(me, on, || sleep(me, epoch, deadline));
     if outcome != Outcome::Granted {
         site.dequeue(record.waiter());
     }
@@ -273,14 +272,9 @@ fn once(me: &Participant, site: &dyn Site, on: &Blocker, deadline: Option<Instan
 }
 
 /// Shows the blocker while `f` sleeps.
-pub(crate) fn publish<R>(
-    record: &'static Record,
-    id: ThreadId,
-    on: &Blocker,
-    f: impl FnOnce() -> R,
-) -> R {
-    record.set_blocker(id, Some(on.clone()));
+pub(crate) fn publish<R>(me: &Participant, on: &Blocker, f: impl FnOnce() -> R) -> R {
+    me.record().set_blocker(me.id(), Some(on.clone()));
     let r = f();
-    record.set_blocker(id, None);
+    me.record().set_blocker(me.id(), None);
     r
 }

@@ -1,6 +1,6 @@
 //! Safe points, yields, foreign code, and the scopes that change what a wait does.
 
-use super::{Masked, answer, come_back, hook, safe_whatever_comes, take_turn};
+use super::{Masked, answer, come_back, hook, serve, take_turn};
 use crate::park::Ready;
 use crate::shim;
 use crate::thread::gate::Seen;
@@ -86,8 +86,10 @@ pub fn yield_now<C: Context>(cx: &mut C) -> Polled {
     }
     let on = Blocker::new(BlockerKind::Turn, None);
     hook(cx, |cx| cx.before_block(&on));
+    while !cx.me().record().gate().enter_safe() {
+        serve(cx, &on);
+    }
     let me = cx.me();
-    safe_whatever_comes(me);
     if let Some(baton) = me.runtime().baton() {
         baton.hand_on(me.record().waiter());
         take_turn(me.record());
@@ -133,10 +135,16 @@ pub struct Outside<'a, C: Context> {
 impl<C: Context> Outside<'_, C> {
     /// Calls back into the VM: the thread runs again for as long as `f` does.
     pub fn inside<R>(&mut self, f: impl FnOnce(&mut C) -> R) -> R {
+        /// Goes out again, also when `f` panics: the foreign code in between may catch that.
+        struct Again<'o, 'c, C: Context>(&'o mut Outside<'c, C>);
+        impl<C: Context> Drop for Again<'_, '_, C> {
+            fn drop(&mut self) {
+                self.0.go_out();
+            }
+        }
         self.come_in();
-        let r = f(self.cx);
-        self.go_out();
-        r
+        let again = Again(self);
+        f(again.0.cx)
     }
 
     fn go_out(&mut self) {

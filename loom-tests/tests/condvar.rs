@@ -1,0 +1,353 @@
+//! Models of `condvar`. Edges and invariants are those of its header.
+#![cfg(selvedge_loom)]
+
+use loom_tests::scene::{Log, barging, fair, go, heavy, seats, soon};
+use loom_tests::{check, long};
+use selvedge::model::{UnsafeCell, is_idle, waits_not};
+use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, WaitError, uninterruptible};
+use std::sync::Arc;
+use std::time::Instant;
+
+struct S {
+    c: Condvar<Arc<Mutex>>,
+    flag: UnsafeCell<bool>,
+    log: Log,
+}
+// SAFETY: loom watches the cell.
+unsafe impl Sync for S {}
+// SAFETY: as above.
+unsafe impl Send for S {}
+
+fn shared() -> Arc<S> {
+    let c = Condvar::new(Arc::new(Mutex::new()));
+    Arc::new(S { c, flag: UnsafeCell::new(false), log: Log::new() })
+}
+
+impl S {
+    fn m(&self) -> &Mutex {
+        self.c.mutex()
+    }
+    fn flag(&self) -> bool {
+        // SAFETY: loom watches the cell.
+        self.flag.with(|f| unsafe { *f })
+    }
+    fn raise(&self) {
+        // SAFETY: loom watches the cell.
+        self.flag.with_mut(|f| unsafe { *f = true });
+    }
+}
+
+/// Waits for the flag at depth 2; whatever ends the wait, the mutex is held at depth 2 again (I4).
+fn await_flag(s: &S, me: &mut Participant, deadline: Option<Instant>) {
+    uninterruptible(me, |me| s.m().acquire(me)).unwrap();
+    s.m().acquire(me).unwrap();
+    let mut how = "had";
+    while !s.flag() {
+        let r = match deadline {
+            Some(at) => s.c.wait_until(me, at),
+            None => s.c.wait(me),
+        };
+        assert_eq!(s.m().depth(me), 2);
+        how = match r {
+            Ok(()) => "ok",
+            Err(WaitError::Interrupted) => "int",
+            Err(WaitError::TimedOut) => "time",
+            Err(e) => panic!("{e}"),
+        };
+        if r.is_err() {
+            break;
+        }
+    }
+    s.log.put(how);
+    s.m().release(me).unwrap();
+    s.m().release(me).unwrap();
+    assert!(waits_not(me));
+}
+
+fn end(s: &S) -> String {
+    assert!(is_idle(s.m()), "a flag or a waiter is left on the mutex");
+    assert_eq!(s.c.waiters(), 0);
+    s.log.get()
+}
+
+fn notify_holding(s: &S, me: &mut Participant) {
+    s.m().acquire(me).unwrap();
+    s.raise();
+    s.c.notify_one(me).unwrap();
+    s.m().release(me).unwrap();
+}
+
+fn notify(name: &'static str, vm: fn() -> Runtime) {
+    check(name, Some(3), 4_000, &["had", "ok"], move || {
+        let vm = vm();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| await_flag(s, me, None));
+        notify_holding(&s, &mut a.sit());
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// Wait against notify. Kills a notify that does not set W (I2), E1. Bound 3.
+#[test]
+fn a_notified_waiter_gets_the_mutex() {
+    notify("condvar.notify", barging);
+}
+
+/// The same, the mutex handed over. Bound 3.
+#[test]
+fn a_notified_waiter_is_handed_the_mutex() {
+    notify("condvar.notify_hand_over", fair);
+}
+
+/// A deadline against a notification: a moved waiter does not time out (claim table), a timed-out one leaves no node (I3).
+/// Bound 3.
+#[test]
+fn a_deadline_races_a_notification() {
+    check("condvar.timeout_vs_notify", Some(3), 10_000, &["had", "ok", "time"], || {
+        let vm = barging();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| await_flag(s, me, Some(soon())));
+        notify_holding(&s, &mut a.sit());
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// Wait, notify and signal: whoever wins, the waiter holds the mutex and has the signal (R3). Bound 2.
+#[test]
+fn a_signal_races_a_notification() {
+    check("condvar.signal_vs_notify", Some(2), 20_000, &["had", "int", "ok"], || {
+        let vm = barging();
+        let ([a, b, c], [_, tb, _]) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| await_flag(s, me, None));
+        let tb2 = tb.clone();
+        let u = go(&s, c, move |_, me| drop(tb2.signal(me, ()).unwrap()));
+        notify_holding(&s, &mut a.sit());
+        t.join().unwrap();
+        u.join().unwrap();
+        assert_eq!(tb.undelivered(), 1);
+        end(&s)
+    });
+}
+
+/// A signal to a waiter that was notified and waits for the mutex: it stays pending, the wait is a success. Kills an
+/// interruptible way back. Bound 2.
+#[test]
+fn a_signal_during_the_re_acquire_stays_pending() {
+    check("condvar.signal_during_reacquire", Some(2), 20_000, &["had", "ok"], || {
+        let vm = barging();
+        let ([a, b], [_, tb]) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| await_flag(s, me, None));
+        let mut me = a.sit();
+        s.m().acquire(&mut me).unwrap();
+        s.raise();
+        s.c.notify_one(&me).unwrap();
+        let _ = tb.signal(&me, ()).unwrap();
+        s.m().release(&me).unwrap();
+        // Barging: the woken waiter queues again.
+        s.m().acquire(&mut me).unwrap();
+        s.m().release(&me).unwrap();
+        t.join().unwrap();
+        assert_eq!(tb.undelivered(), 1);
+        end(&s)
+    });
+}
+
+/// Two waiters, one with a deadline, and a notification: if it does not reach the first, it reaches the second. Bound 1;
+/// long 2.
+#[test]
+fn a_notification_is_not_lost_to_a_deadline() {
+    let must: &[&str] = match long() {
+        false => &["hadhad", "hadok", "timehad"],
+        true => &["hadhad", "hadok", "hadtime", "okhad", "okok", "timehad", "timeok"],
+    };
+    check("condvar.notify_goes_to_the_next", heavy(), 1_700, must, || {
+        let vm = barging();
+        let ([a, b, c], _) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| await_flag(s, me, Some(soon())));
+        let u = go(&s, c, |s, me| await_flag(s, me, None));
+        let mut me = a.sit();
+        s.m().acquire(&mut me).unwrap();
+        s.raise();
+        // Once for each waiter that a first one leaves behind.
+        if s.c.notify_one(&me).unwrap() {
+            s.c.notify_one(&me).unwrap();
+        }
+        s.m().release(&me).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        end(&s)
+    });
+}
+
+/// `notify_all` reaches all that wait. Bound 1; long 2.
+#[test]
+fn notify_all_wakes_all() {
+    let must: &[&str] = match long() {
+        false => &["hadhad", "hadok", "okhad"],
+        true => &["hadhad", "hadok", "okhad", "okok"],
+    };
+    check("condvar.notify_all", heavy(), 2_000, must, || {
+        let vm = barging();
+        let ([a, b, c], _) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| await_flag(s, me, None));
+        let u = go(&s, c, |s, me| await_flag(s, me, None));
+        let mut me = a.sit();
+        s.m().acquire(&mut me).unwrap();
+        s.raise();
+        s.c.notify_all(&me).unwrap();
+        s.m().release(&me).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        end(&s)
+    });
+}
+
+/// A claimer that was slow with a first wait must not end the second one (claim I2): the waiter times out, waits again, and
+/// is found there by its own notification only. Bound 2.
+#[test]
+fn a_stale_claim_does_not_end_the_next_wait() {
+    check("condvar.stale_claim", Some(2), 900, &["hadok", "okok", "timehad", "timeok"], || {
+        let vm = barging();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| {
+            s.m().acquire(me).unwrap();
+            let first = match s.flag() {
+                true => "had",
+                false => match s.c.wait_until(me, soon()) {
+                    Ok(()) => "ok",
+                    Err(WaitError::TimedOut) => "time",
+                    Err(e) => panic!("{e}"),
+                },
+            };
+            s.log.put(first);
+            s.m().release(me).unwrap();
+            // An other wait of the same thread, on the mutex alone.
+            s.m().acquire(me).unwrap();
+            s.log.put(if s.flag() && first == "time" { "had" } else { "ok" });
+            s.m().release(me).unwrap();
+        });
+        notify_holding(&s, &mut a.sit());
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// Shutdown against a condition-wait that was notified: the waiter has the mutex, or has lost it and holds nothing (R3).
+/// Bound 2.
+#[test]
+fn shutdown_ends_the_re_acquire() {
+    check("condvar.shutdown_vs_reacquire", Some(2), 1, &["", "had", "lost", "ok"], || {
+        let vm = barging();
+        let ([a, b, c], _) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| {
+            match s.m().acquire(me) {
+                Ok(()) => {}
+                Err(e) => return assert_eq!(e, LockError::ShutDown),
+            }
+            let mut how = "had";
+            while !s.flag() {
+                match s.c.wait(me) {
+                    Ok(()) => how = "ok",
+                    Err(WaitError::Lost(_)) => {
+                        assert!(!s.m().is_owner(me));
+                        return s.log.put("lost");
+                    }
+                    Err(WaitError::ShutDown) => {
+                        how = "";
+                        break;
+                    }
+                    Err(e) => panic!("{e}"),
+                }
+            }
+            s.log.put(how);
+            s.m().release(me).unwrap();
+        });
+        let mut me = a.sit();
+        let stop = vm.clone();
+        let u = go(&s, c, move |_, me| stop.shutdown(me));
+        if s.m().acquire(&mut me).is_ok() {
+            s.raise();
+            s.c.notify_one(&me).unwrap();
+            s.m().release(&me).unwrap();
+        }
+        t.join().unwrap();
+        u.join().unwrap();
+        end(&s)
+    });
+}
+
+/// A notified waiter that shutdown makes leave passes its notification to the one that may still wait: the thread that
+/// shuts down. Bound 1; long 2.
+#[test]
+fn a_lost_waiter_passes_its_notification_on() {
+    check("condvar.lost_passes_on", heavy(), 400, &["", "b"], || {
+        let vm = barging();
+        let ([a, b, c], _) = seats(&vm);
+        let s = shared();
+        // B waits, is notified by C, and shut down by A, which then waits for the flag itself.
+        let t = go(&s, b, |s, me| {
+            if s.m().acquire(me).is_err() {
+                return;
+            }
+            let back = s.flag() || !matches!(s.c.wait(me), Err(WaitError::Lost(_)));
+            if back {
+                // It got the notification, or never waited: it owes the others one.
+                s.log.put("b");
+                let _ = s.c.notify_one(me);
+                s.m().release(me).unwrap();
+            }
+        });
+        let u = go(&s, c, |s, me| {
+            // As the shutdown may come first, C may fail to lock: it then raises nothing.
+            if s.m().acquire(me).is_ok() {
+                s.raise();
+                s.c.notify_one(me).unwrap();
+                s.m().release(me).unwrap();
+            }
+        });
+        let me = &mut a.sit();
+        vm.shutdown(me);
+        s.m().acquire(me).unwrap();
+        // Without C's flag nobody would notify.
+        while s.flag() && s.c.waiters() > 0 {
+            s.c.wait(me).unwrap();
+        }
+        s.m().release(me).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        assert!(is_idle(s.m()));
+        s.log.get()
+    });
+}
+
+/// A request that only the waiter can answer, against a notification: answered, outside the wait, and no notification is
+/// lost. Bound 3.
+#[test]
+fn a_condition_wait_serves() {
+    check("condvar.serve_vs_notify", Some(2), 6_000, &["had", "ok"], || {
+        let vm = barging();
+        let ([a, b], [_, tb]) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| {
+            await_flag(s, me, None);
+            selvedge::safe_point(me);
+        });
+        let served = Arc::new(Log::new());
+        let note = served.clone();
+        tb.ask_owner(move || note.put("s")).unwrap();
+        notify_holding(&s, &mut a.sit());
+        t.join().unwrap();
+        assert_eq!(served.get(), "s");
+        end(&s)
+    });
+}

@@ -1,0 +1,377 @@
+//! Models of `mutex`. Edges and invariants are those of its header.
+#![cfg(selvedge_loom)]
+
+use loom_tests::scene::{Log, barging, fair, go, heavy, impatient, seats, soon};
+use loom_tests::{check, long};
+use selvedge::model::is_idle;
+use selvedge::{BlockerKind, LockError, Mutex, Participant, Runtime, uninterruptible};
+use std::sync::Arc;
+
+struct S {
+    m: Mutex,
+    log: Log,
+}
+
+fn shared() -> Arc<S> {
+    Arc::new(S { m: Mutex::named("m"), log: Log::new() })
+}
+
+/// Locks, writes, unlocks.
+fn visit(s: &S, me: &mut Participant, who: &str) {
+    s.m.acquire(me).unwrap();
+    s.log.put(who);
+    s.m.release(me).unwrap();
+}
+
+fn end(s: &S) -> String {
+    assert!(is_idle(&s.m), "a flag or a waiter is left");
+    s.log.get()
+}
+
+fn two(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
+    check(name, Some(3), at_least, &["ab", "ba"], move || {
+        let vm = vm();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| visit(s, me, "b"));
+        visit(&s, &mut a.sit(), "a");
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// Two threads lock once. Kills E1 on either side, queue without a second look (I2), the unpark. Bound 3.
+#[test]
+fn the_next_owner_sees_what_the_last_one_wrote() {
+    two("mutex.two_barging", barging, 400);
+}
+
+/// The same by hand-over. Kills claim E1, the owner stored after the claim (E2). Bound 3.
+#[test]
+fn a_hand_over_publishes() {
+    two("mutex.two_hand_over", fair, 400);
+}
+
+/// The first four come with one preemption.
+const SIX: [&str; 6] = ["abc", "acb", "bac", "cab", "bca", "cba"];
+const FOUR: usize = 4;
+
+fn three(name: &'static str, vm: fn() -> Runtime, bound: usize, must: &[&str]) {
+    let at_least = if bound == 1 { 500 } else { 35_000 };
+    check(name, Some(bound), at_least, must, move || {
+        let vm = vm();
+        let ([a, b, c], _) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| visit(s, me, "b"));
+        let u = go(&s, c, |s, me| visit(s, me, "c"));
+        visit(&s, &mut a.sit(), "a");
+        t.join().unwrap();
+        u.join().unwrap();
+        end(&s)
+    });
+}
+
+/// Three threads lock once: somebody always has K when the mutex is free and a thread waits (I2). Bound 2.
+#[test]
+fn three_lock_by_barging() {
+    three("mutex.three_barging", barging, 2, &SIX);
+}
+
+/// The same by hand-over: W and S follow the queue. Bound 1; long 2.
+#[test]
+fn three_lock_by_hand_over() {
+    three(
+        "mutex.three_hand_over",
+        fair,
+        if long() { 2 } else { 1 },
+        if long() { &SIX } else { &SIX[..FOUR] },
+    );
+}
+
+/// The woken waiter loses to a barger and is owed the mutex: the next release hands over (S). Bound 3.
+#[test]
+fn a_starving_waiter_is_handed_the_mutex() {
+    check("mutex.starving", Some(3), 12_000, &["aab", "aba", "baa"], || {
+        let vm = impatient();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| visit(s, me, "b"));
+        let mut me = a.sit();
+        visit(&s, &mut me, "a");
+        visit(&s, &mut me, "a");
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// Re-entry, depth, and a stranger's release while the mutex is owned. Kills `levels` touched by another (I4). Bound 3.
+#[test]
+fn levels_belong_to_the_owner() {
+    check("mutex.recursion", Some(3), 5_000, &["aab", "baa"], || {
+        let vm = barging();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let t = go(&s, b, |s, me| {
+            let e = s.m.release(me).unwrap_err();
+            assert_eq!(e.caller, me.id());
+            visit(s, me, "b");
+        });
+        let mut me = a.sit();
+        let outer = s.m.lock(&mut me).unwrap();
+        visit(&s, &mut me, "a");
+        assert_eq!(s.m.depth(&me), 1);
+        s.log.put("a");
+        drop(outer);
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// The waiter in the middle gives up while it may have K; the one behind it must not sleep for ever (R4).
+fn pass_on(name: &'static str, must: &'static [&'static str], timed: bool) {
+    check(name, heavy(), 1_400, must, move || {
+        let vm = barging();
+        let ([a, b, c], [_, tb, _]) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, move |s, me| {
+            let r = if timed { s.m.acquire_until(me, soon()) } else { s.m.acquire(me) };
+            match r {
+                Ok(()) => {
+                    s.log.put("ok");
+                    s.m.release(me).unwrap();
+                }
+                Err(LockError::Interrupted) => assert!(me.take_signal().is_some()),
+                Err(e) => assert_eq!(e, LockError::TimedOut),
+            }
+        });
+        let u = go(&s, c, |s, me| {
+            s.m.acquire(me).unwrap();
+            s.m.release(me).unwrap();
+        });
+        s.m.release(&me).unwrap();
+        if !timed {
+            let _ = tb.signal(&me, ()).unwrap();
+        }
+        s.m.acquire(&mut me).unwrap();
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        end(&s)
+    });
+}
+
+/// Kills a woken waiter that only clears K, by a signal. Bound 1; long 2.
+#[test]
+fn an_interrupted_woken_waiter_passes_on() {
+    pass_on("mutex.pass_on_interrupt", &["", "ok"], false);
+}
+
+/// The same by a deadline. Bound 1; long 2.
+#[test]
+fn a_timed_out_woken_waiter_passes_on() {
+    pass_on("mutex.pass_on_timeout", &["", "ok"], true);
+}
+
+fn deadline(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
+    check(name, Some(3), at_least, &["a", "ab"], move || {
+        let vm = vm();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| match s.m.acquire_until(me, soon()) {
+            Ok(()) => {
+                s.log.put("b");
+                s.m.release(me).unwrap();
+            }
+            Err(e) => assert_eq!(e, LockError::TimedOut),
+        });
+        s.log.put("a");
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// A deadline against a wake-up. Bound 3.
+#[test]
+fn a_deadline_races_a_wake_up() {
+    deadline("mutex.timeout_vs_wake", barging, 80);
+}
+
+/// A deadline against a hand-over: who loses the claim does nothing (claim I1); the mutex does not go to the dead. Bound 3.
+#[test]
+fn a_deadline_races_a_hand_over() {
+    deadline("mutex.timeout_vs_grant", fair, 80);
+}
+
+/// A hand-over whose claim is lost goes to the next waiter. Bound 2.
+#[test]
+fn a_lost_hand_over_goes_to_the_next() {
+    check("mutex.timeout_vs_grant_next", Some(2), 3_000, &["ac", "abc", "acb"], || {
+        let vm = fair();
+        let ([a, b, c], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| {
+            if s.m.acquire_until(me, soon()).is_ok() {
+                s.log.put("b");
+                s.m.release(me).unwrap();
+            }
+        });
+        let u = go(&s, c, |s, me| visit(s, me, "c"));
+        s.log.put("a");
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        end(&s)
+    });
+}
+
+/// A waiter, a release, a signal: either end of the wait is right, and the signal is there (R2).
+fn signal(name: &'static str, vm: fn() -> Runtime) {
+    check(name, heavy(), 800, &["a1int", "a1ok"], move || {
+        let vm = vm();
+        let ([a, b, c], [_, tb, _]) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| {
+            let r = s.m.acquire(me);
+            if r.is_err() {
+                let signal = me.take_signal().expect("interrupted by a signal");
+                // What the sender wrote before is there.
+                assert_eq!(signal.downcast::<Arc<Log>>().unwrap().get(), "x");
+                uninterruptible(me, |me| s.m.acquire(me)).unwrap();
+            }
+            s.log.put(if r.is_ok() { "ok" } else { "int" });
+            s.m.release(me).unwrap();
+        });
+        let u = go(&s, c, move |s, me| {
+            let note = Arc::new(Log::new());
+            note.put("x");
+            let _ = tb.signal(me, note).unwrap();
+            s.m.acquire(me).unwrap();
+            s.m.release(me).unwrap();
+        });
+        s.log.put("a1");
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        end(&s)
+    });
+}
+
+/// Bound 1; long 2.
+#[test]
+fn a_signal_races_a_release() {
+    signal("mutex.signal_vs_unlock", barging);
+}
+
+/// Bound 1; long 2.
+#[test]
+fn a_signal_races_a_hand_over() {
+    signal("mutex.signal_vs_hand_over", fair);
+}
+
+/// An uninterruptible wait is not ended by a signal, and does not lose it. Kills claims that drop SIG. Bound 3.
+#[test]
+fn an_uninterruptible_wait_keeps_the_signal() {
+    check("mutex.uninterruptible", Some(3), 4_000, &["b"], || {
+        let vm = barging();
+        let ([a, b], [_, tb]) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| {
+            uninterruptible(me, |me| s.m.acquire(me)).unwrap();
+            s.log.put("b");
+            s.m.release(me).unwrap();
+            // The signal was sent before the release: it is pending, and keeps the next wait from beginning.
+            let now = selvedge::sleep_until(me, soon());
+            assert_eq!(now, Err(selvedge::SleepError::Interrupted), "the signal was lost");
+            assert!(me.take_signal().is_some());
+        });
+        let _ = tb.signal(&me, ()).unwrap();
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// The blocker of a waiter, read while it is being woken, is the mutex or nothing. Bound 3.
+#[test]
+fn a_blocker_is_read_while_its_thread_wakes() {
+    check("mutex.blocker_vs_wake", Some(3), 190, &["mutex m", "none"], || {
+        let vm = barging();
+        let ([a, b], [_, tb]) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| {
+            s.m.acquire(me).unwrap();
+            s.m.release(me).unwrap();
+        });
+        let blocker = tb.blocker();
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        assert!(tb.blocker().is_none());
+        end(&s);
+        blocker.map_or("none".into(), |b| {
+            assert_eq!(b.kind(), BlockerKind::Mutex);
+            b.to_string()
+        })
+    });
+}
+
+/// Shutdown against a lock: the waiter ends with `ShutDown`, without the mutex, or had it before. Bound 3.
+#[test]
+fn shutdown_ends_a_lock() {
+    check("mutex.shutdown_vs_lock", Some(3), 1_400, &["", "b"], || {
+        let vm = barging();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| match s.m.acquire(me) {
+            Ok(()) => {
+                s.log.put("b");
+                s.m.release(me).unwrap();
+            }
+            Err(e) => assert_eq!(e, LockError::ShutDown),
+        });
+        vm.shutdown(&me);
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// A request that only the waiter can answer, against the release: it is answered outside the wait, once, and the lock is
+/// taken all the same (R7). Bound 3.
+#[test]
+fn a_waiter_serves_and_waits_on() {
+    check("mutex.serve_vs_unlock", Some(3), 3_400, &["sb"], || {
+        let vm = barging();
+        let ([a, b], [_, tb]) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| {
+            s.m.acquire(me).unwrap();
+            s.log.put("b");
+            s.m.release(me).unwrap();
+            selvedge::safe_point(me); // if it was not asked while it waited
+        });
+        let served = Arc::new(Log::new());
+        let note = served.clone();
+        tb.ask_owner(move || note.put("s")).unwrap();
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        assert_eq!(served.get(), "s");
+        format!("s{}", end(&s))
+    });
+}
