@@ -3,6 +3,7 @@
 
 use loom_tests::check;
 use loom_tests::scene::{Log, heavy};
+use selvedge::model::thread;
 use selvedge::{LockError, Mutex, Runtime, outside, yield_now};
 use std::sync::Arc;
 
@@ -114,6 +115,40 @@ fn shutdown_under_the_baton() {
         s.1.put("m");
         vm.shutdown(main);
         worker.join(main).unwrap();
+        s.1.get()
+    });
+}
+
+/// A stranger, who needs no baton, signals and asks a thread on its way to sleep: the wait ends once, the thread takes one
+/// turn for it (baton I1, wait I3), the request runs once. Bound 1; long 2.
+#[test]
+fn a_stranger_ends_a_wait_under_the_baton() {
+    check("baton.stranger", heavy(), 50, &["rRw", "rwR", "wrR", "wr", "rw"], || {
+        let vm = vm();
+        let main = &mut vm.attach(()).unwrap();
+        let s = Arc::new((Mutex::new(), Log::new()));
+        s.0.acquire(main).unwrap();
+        let t = s.clone();
+        let worker = vm
+            .spawn((), move |me| {
+                t.1.put("w");
+                assert_eq!(t.0.acquire(me), Err(LockError::Interrupted));
+                me.take_signal().expect("interrupted by a signal");
+                selvedge::safe_point(me);
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        let target = worker.thread().clone();
+        let (one, two) = (s.clone(), s.clone());
+        let stranger = thread::spawn(move || {
+            target.ask(move || one.1.put("r")).unwrap();
+            target.post(()).unwrap();
+            // The thread may be over.
+            let _ = target.ask(move || two.1.put("R"));
+        });
+        worker.join(main).unwrap();
+        stranger.join().unwrap();
+        s.0.release(main).unwrap();
         s.1.get()
     });
 }

@@ -47,18 +47,10 @@ pub struct Guard<H: Deref<Target = Mutex>> {
     not_send: PhantomData<*const ()>,
 }
 
-impl<'a> Guard<&'a Mutex> {
-    /// The caller has just taken a level.
-    #[inline(always)]
-    pub(super) fn new(mutex: &'a Mutex, me: &Participant) -> Self {
-        Self::with_stamp(mutex, me, mutex.levels().stamp())
-    }
-}
-
 impl<H: Deref<Target = Mutex>> Guard<H> {
-    /// The caller has just taken a level; `stamp` is that of the mutex.
+    /// The caller has just taken a level, with this stamp.
     #[inline(always)]
-    pub(super) fn with_stamp(mutex: H, me: &Participant, stamp: u32) -> Self {
+    pub(super) fn new(mutex: H, me: &Participant, stamp: u32) -> Self {
         Self { mutex, record: me.record(), id: me.id(), stamp, not_send: PhantomData }
     }
     /// The mutex.

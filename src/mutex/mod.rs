@@ -152,8 +152,8 @@ impl Mutex {
     /// Free: one compare-exchange. Owned by the caller: one relaxed load.
     #[inline]
     pub fn lock<C: Context>(&self, cx: &mut C) -> Result<MutexGuard<'_>, LockError> {
-        self.acquire(cx)?;
-        Ok(Guard::new(self, cx.me()))
+        let stamp = self.acquire_stamped(cx, None)?;
+        Ok(Guard::new(self, cx.me(), stamp))
     }
 
     /// As [`lock`](Self::lock), until `deadline` at the latest.
@@ -166,8 +166,8 @@ impl Mutex {
         cx: &mut C,
         deadline: Instant,
     ) -> Result<MutexGuard<'_>, LockError> {
-        self.acquire_until(cx, deadline)?;
-        Ok(Guard::new(self, cx.me()))
+        let stamp = self.acquire_stamped(cx, Some(deadline))?;
+        Ok(Guard::new(self, cx.me(), stamp))
     }
 
     /// As [`lock`](Self::lock), for a mutex that is reached through the VM's own heap: the guard keeps the handle.
@@ -179,10 +179,8 @@ impl Mutex {
         this: H,
         cx: &mut C,
     ) -> Result<OwnedMutexGuard<H>, LockError> {
-        let mutex: &Mutex = &this;
-        mutex.acquire(cx)?;
-        let stamp = mutex.levels().stamp();
-        Ok(Guard::with_stamp(this, cx.me(), stamp))
+        let stamp = this.acquire_stamped(cx, None)?;
+        Ok(Guard::new(this, cx.me(), stamp))
     }
 
     /// Locks one level if that takes no wait.
@@ -191,14 +189,14 @@ impl Mutex {
     /// See [`TryLockError`]; the level is not taken.
     #[inline]
     pub fn try_lock(&self, me: &Participant) -> Result<MutexGuard<'_>, TryLockError> {
-        if self.is_owner(me) {
-            self.one_more().map_err(|_| TryLockError::Overflow)?;
+        let stamp = if self.is_owner(me) {
+            self.one_more().map_err(|_| TryLockError::Overflow)?
         } else if self.take(me.id(), false) {
-            self.first_level(me);
+            self.first_level(me)
         } else {
             return Err(TryLockError::Taken);
-        }
-        Ok(Guard::new(self, me))
+        };
+        Ok(Guard::new(self, me, stamp))
     }
 
     /// The explicit form of [`lock`](Self::lock), for an interpreter whose `mutex-lock` and `mutex-unlock` are two calls: no
@@ -208,10 +206,7 @@ impl Mutex {
     /// See [`LockError`]; the level is not taken.
     #[inline]
     pub fn acquire<C: Context>(&self, cx: &mut C) -> Result<(), LockError> {
-        match self.acquire_now(cx.me()) {
-            Some(result) => result,
-            None => self.acquire_contended(cx, None),
-        }
+        self.acquire_stamped(cx, None).map(drop)
     }
 
     /// As [`acquire`](Self::acquire), until `deadline` at the latest.
@@ -224,22 +219,26 @@ impl Mutex {
         cx: &mut C,
         deadline: Instant,
     ) -> Result<(), LockError> {
-        match self.acquire_now(cx.me()) {
-            Some(result) => result,
-            None => self.acquire_contended(cx, Some(deadline)),
-        }
+        self.acquire_stamped(cx, Some(deadline)).map(drop)
     }
 
+    /// Locks one level; the stamp of a guard of it.
     #[inline(always)]
-    fn acquire_now(&self, me: &Participant) -> Option<Result<(), LockError>> {
+    fn acquire_stamped<C: Context>(
+        &self,
+        cx: &mut C,
+        deadline: Option<Instant>,
+    ) -> Result<u32, LockError> {
+        let me = cx.me();
         if self.is_owner(me) {
-            return Some(self.one_more());
+            return self.one_more();
         }
         let mine = Word::owned_by(me.id());
         // ORDERING: Acquire, E1; Relaxed on failure, where nothing is taken over.
-        self.word.compare_exchange(0, mine.0, Acquire, Relaxed).ok()?;
-        self.first_level(me);
-        Some(Ok(()))
+        if self.word.compare_exchange(0, mine.0, Acquire, Relaxed).is_ok() {
+            return Ok(self.first_level(me));
+        }
+        self.acquire_contended(cx, deadline)
     }
 
     /// Gives one level back; the last one frees the mutex.
@@ -303,18 +302,20 @@ impl Mutex {
         self.levels.with_mut(|l| unsafe { *l = levels });
     }
     #[inline(always)]
-    fn first_level(&self, me: &Participant) {
-        self.set_levels(me.record().first_level());
+    fn first_level(&self, me: &Participant) -> u32 {
+        let levels = me.record().first_level();
+        self.set_levels(levels);
+        Levels(levels).stamp()
     }
     /// One level more. The caller owns the mutex.
     #[inline(always)]
-    fn one_more(&self) -> Result<(), LockError> {
+    fn one_more(&self) -> Result<u32, LockError> {
         let levels = self.levels();
         if levels.depth() == u32::MAX {
             return Err(LockError::Overflow);
         }
         self.set_levels(levels.0 + 1);
-        Ok(())
+        Ok(levels.stamp())
     }
     /// One level less. The caller owns the mutex.
     #[inline(always)]
@@ -439,28 +440,24 @@ impl Mutex {
         &self,
         cx: &mut dyn Context,
         deadline: Option<Instant>,
-    ) -> Result<(), LockError> {
+    ) -> Result<u32, LockError> {
         if self.look(cx.me()) {
-            self.first_level(cx.me());
-            return Ok(());
+            return Ok(self.first_level(cx.me()));
         }
         let on = Blocker::new(BlockerKind::Mutex, self.label.clone());
         wait::enter(cx, &on).map_err(|_| LockError::WouldBlock)?;
         let interruptible = !cx.me().mask().uninterruptible;
         let how = How { interruptible, deadline, on: &on, any_owner: false };
         let result = self.compete(cx, &how, false);
-        let result = result.and_then(|taken| match taken {
-            Taken::Now => {
-                self.first_level(cx.me());
-                Ok(())
-            }
+        let stamp = result.and_then(|taken| match taken {
+            Taken::Now => Ok(self.first_level(cx.me())),
             Taken::ByHook => self.one_more(),
         });
         // A hook that panics must not leave a level behind that nobody gives back.
-        let held = result.is_ok().then(|| Guard::new(self, cx.me()));
+        let held = stamp.map(|stamp| Guard::new(self, cx.me(), stamp));
         wait::leave(cx);
         std::mem::forget(held);
-        result
+        stamp
     }
 
     /// Takes the mutex, or queues for it, until it has it or may not wait any longer. Ends with or without the mutex, never

@@ -16,8 +16,9 @@
 //! | any                 | same + STOP     | the runtime's shutdown; never taken back                            |
 //!
 //! I1. A wait ends by exactly one successful compare-exchange on the word; its loser does nothing to the waiter (R1).
-//! I2. A claim names the epoch of the wait it means, so that a late one cannot end a later wait. 48 bits: nine
-//!     years at one wait per microsecond.
+//! I2. A claim names the epoch of the wait it means, so that a late one cannot end a later wait. 48 bits: nine years at
+//!     one wait per microsecond. (Who claims from a queue keeps the wait from being over by the queue's lock as well; the
+//!     epoch is for a claimer that holds no lock.)
 //! I3. SIG and STOP survive every transition but their own.
 //! E1. A claim's Release -> the waiter's Acquire in `outcome`: all that the claimer did, for GRANTED the critical section.
 //!
@@ -182,7 +183,7 @@ impl Claim {
 
     /// Ends the wait `epoch`. The answer says whether its thread sleeps; none: somebody else was first.
     pub(crate) fn claim(&self, epoch: Epoch, outcome: Outcome) -> Option<bool> {
-        self.claim_if(|w| w.epoch() == epoch || planted("claim-without-epoch"), outcome)
+        self.claim_if(|w| w.epoch() == epoch, outcome)
     }
 
     /// Ends whatever wait there is. The caller keeps the waiter's thread from beginning another one unseen.
@@ -210,7 +211,7 @@ impl Claim {
         loop {
             // ORDERING: Relaxed. The compare-exchange decides.
             let w = Word(self.0.load(Relaxed));
-            if w.phase() != WAITING || w.epoch() != epoch && !planted("claim-without-epoch") {
+            if w.phase() != WAITING || w.epoch() != epoch {
                 return false;
             }
             // ORDERING: Relaxed twice. The next claim is what the waiter acquires.
@@ -292,5 +293,41 @@ impl Claim {
     pub(crate) fn is_idle(&self) -> bool {
         // ORDERING: Relaxed. A snapshot.
         Word(self.0.load(Relaxed)).phase() == IDLE
+    }
+}
+
+#[cfg(all(test, not(selvedge_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_claim_does_not_end_the_next_wait() {
+        let c = Claim::new();
+        let first = c.begin(true).unwrap();
+        assert_eq!(c.claim(first, Outcome::TimedOut), Some(false));
+        c.end();
+        let second = c.begin(true).unwrap();
+        assert_eq!(c.claim(first, Outcome::Granted), None);
+        assert!(!c.morph(first));
+        assert!(c.announce_sleep());
+        assert_eq!(c.claim(second, Outcome::Granted), Some(true));
+        assert_eq!(c.outcome(), Some(Outcome::Granted));
+    }
+
+    #[test]
+    fn a_moved_wait_is_ended_by_no_signal_and_no_deadline() {
+        let c = Claim::new();
+        let e = c.begin(true).unwrap();
+        assert!(c.morph(e) && !c.morph(e) && !c.timeable());
+        assert_eq!(c.interrupt(), None);
+        assert_eq!(c.claim(e, Outcome::TimedOut), None);
+        assert_eq!(c.claim(e, Outcome::Interrupted), None);
+        assert_eq!(c.claim_any(Outcome::ShutDown), Some(false));
+        assert!(c.was_moved());
+        c.end();
+        assert_eq!(c.begin(true), Err(Refusal::Interrupted));
+        c.clear_signal();
+        c.stop();
+        assert_eq!(c.begin(false), Err(Refusal::ShutDown));
     }
 }

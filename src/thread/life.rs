@@ -85,6 +85,7 @@ pub(crate) struct Life {
     /// 0: the main thread; else the order of birth.
     age: u64,
     record: &'static Record,
+    policy: SignalPolicy,
     inbox: Mutex<Inbox>,
     exit: ExitCell,
 }
@@ -101,10 +102,11 @@ impl Thread {
         name: Name,
         age: u64,
         record: &'static Record,
+        policy: SignalPolicy,
     ) -> Self {
         let inbox = Inbox { alive: true, signals: VecDeque::new(), requests: VecDeque::new() };
         let (inbox, exit) = (Mutex::new(inbox), ExitCell::new());
-        Self(Arc::new(Life { id, runtime, name, age, record, inbox, exit }))
+        Self(Arc::new(Life { id, runtime, name, age, record, policy, inbox, exit }))
     }
 
     /// The thread's identity.
@@ -188,25 +190,36 @@ impl Thread {
             me.runtime().host().main_signal(me.thread(), signal);
             return Ok(Delivery::Host);
         }
-        match self.post(Some(me.id()), payload, me.runtime().signal_policy()) {
+        match self.put_signal(Some(me.id()), payload) {
             Ok(()) => Ok(Delivery::Queued),
             Err(Dead(payload)) => Err(SignalError::Dead(payload)),
         }
     }
 
-    /// Puts a payload into the inbox and ends an interruptible wait.
-    pub(crate) fn post<P: Any + Send>(
+    /// As [`signal`](Self::signal), from an OS thread that belongs to no runtime. Also to the main thread, which then takes it
+    /// as any other does.
+    ///
+    /// # Errors
+    /// The thread is over: the payload comes back.
+    /// # Blocking
+    /// No.
+    /// # Ordering
+    /// As `signal`.
+    pub fn post<P: Any + Send>(&self, payload: P) -> Result<(), Dead<P>> {
+        self.put_signal(None, payload)
+    }
+
+    fn put_signal<P: Any + Send>(
         &self,
         sender: Option<ThreadId>,
         payload: P,
-        policy: SignalPolicy,
     ) -> Result<(), Dead<P>> {
         let mut old = VecDeque::new();
         let mut inbox = self.0.inbox.lock();
         if !inbox.alive {
             return Err(Dead(payload));
         }
-        if policy == SignalPolicy::Replace {
+        if self.0.policy == SignalPolicy::Replace {
             old = std::mem::take(&mut inbox.signals);
         }
         inbox.signals.push_back(Signal { sender, payload: Box::new(payload) });

@@ -221,7 +221,7 @@ impl Runtime {
             registry.born += 1;
             registry.born
         };
-        let thread = Thread::new(id, self.0.id, name, age, record);
+        let thread = Thread::new(id, self.0.id, name, age, record, self.0.signals);
         registry.threads.insert(age, thread.clone());
         drop(registry);
         if let Some(baton) = &self.0.baton {
@@ -273,9 +273,6 @@ impl Runtime {
     }
     pub(super) fn host(&self) -> &dyn Host {
         &*self.0.host
-    }
-    pub(super) fn signal_policy(&self) -> SignalPolicy {
-        self.0.signals
     }
 }
 

@@ -1,6 +1,6 @@
 //! Safe points, yields, foreign code, and the scopes that change what a wait does.
 
-use super::{Masked, answer, come_back, hook, serve, take_turn};
+use super::{Masked, answer, come_back, hook, safe_whatever_comes, serve, take_turn};
 use crate::park::Ready;
 use crate::shim;
 use crate::thread::gate::Seen;
@@ -119,6 +119,9 @@ impl Polled {
 /// `f` may block as it likes, by foreign means; it has no context to wait with. The way back waits for the baton and for
 /// whoever works on this thread's behalf.
 pub fn outside<C: Context, R>(cx: &mut C, f: impl FnOnce(&mut Outside<'_, C>) -> R) -> R {
+    if cx.me().record().gate().look().asked() {
+        answer(cx);
+    }
     let mut o = Outside { cx, out: false };
     o.go_out();
     let r = f(&mut o);
@@ -147,10 +150,9 @@ impl<C: Context> Outside<'_, C> {
         f(again.0.cx)
     }
 
+    /// Raises no panic: a request that does is raised at the next safe point.
     fn go_out(&mut self) {
-        while !self.cx.me().record().gate().enter_safe() {
-            answer(self.cx);
-        }
+        safe_whatever_comes(self.cx.me());
         self.out = true;
         if let Some(baton) = self.cx.me().runtime().baton() {
             baton.release(None);
