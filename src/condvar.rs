@@ -125,7 +125,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
     /// # Blocking
     /// No. The caller keeps the mutex.
     /// # Cost
-    /// Nobody waits: the queue's lock, two atomic operations.
+    /// Nobody waits: one relaxed load.
     pub fn notify_one(&self, me: &Participant) -> Result<bool, NotOwner> {
         let mutex = &*self.mutex;
         mutex.check_owner(me)?;
@@ -146,11 +146,12 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
 
     /// Moves up to `max` waiters to the mutex's queue. The caller owns the mutex (I2).
     fn notify(&self, mutex: &Mutex, max: usize) -> usize {
-        let mut n = 0;
-        let mut queue = self.queue.lock();
-        if queue.is_empty() {
+        // Who waits queued while it owned the mutex that the caller owns now: a queue that looks empty is empty.
+        if self.queue.looks_empty() {
             return 0;
         }
+        let mut n = 0;
+        let mut queue = self.queue.lock();
         let mut lockers = mutex.queue.lock();
         mutex.expect_waiters();
         while n < max {
@@ -229,12 +230,12 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         })?;
         let object = address(mutex);
         self.queue.lock().push_back(waiter, Entry { id, epoch, starves: false, object });
-        let saved = mutex.release_all(me);
+        let saved = mutex.release_all();
         let outcome = wait::publish(me, on, || wait::sleep(me, epoch, deadline));
         let was_moved = waiter.state().was_moved();
         // However this ends without the mutex, by shutdown or by a hook's panic: its guards are void (R3).
         let mut lost = OnDrop::new(|| {
-            record.count_loss();
+            record.count_loss(object);
             if was_moved {
                 self.pass_notification_on(mutex);
             }

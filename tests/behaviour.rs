@@ -694,6 +694,42 @@ fn each_of_many_senders_keeps_its_order() {
     });
 }
 
+/// From an OS thread that belongs to no runtime: to any thread, the main one too, in whatever state.
+#[test]
+fn strangers_post_signals() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let t = cx.thread().clone();
+        let stranger = std::thread::spawn(move || {
+            for n in 0..100u32 {
+                assert!(t.post(n).is_ok());
+                std::thread::yield_now();
+            }
+            t
+        });
+        let mut got = Vec::new();
+        while got.len() < 100 {
+            assert_eq!(sleep_until(&mut cx, far()), Err(SleepError::Interrupted));
+            assert!(safe_point(&mut cx).signal());
+            while let Some(signal) = cx.take_signal() {
+                assert_eq!(signal.sender(), None);
+                got.push(signal.downcast::<u32>().unwrap());
+            }
+        }
+        assert_eq!(got, (0..100).collect::<Vec<_>>());
+        assert!(safe_point(&mut cx).is_quiet());
+        let t = stranger.join().unwrap();
+        let h = vm.spawn("short", |_| Unit::Ok(())).unwrap();
+        h.join(&mut cx).unwrap();
+        assert_eq!(h.post("back").unwrap_err().into_inner(), "back");
+        // To oneself it is a signal like any other.
+        t.post(7u8).unwrap();
+        assert_eq!(cx.take_signal().unwrap().downcast::<u8>().unwrap(), 7);
+        drop(cx);
+        assert!(t.post(8u8).is_err());
+    });
+}
+
 #[test]
 fn a_pending_signal_refuses_the_next_wait_only() {
     both(|vm| {
@@ -887,6 +923,15 @@ fn a_safe_point_reports_what_is_pending() {
         assert!(safe_point(&mut cx).is_quiet(), "reported once");
         cx.thread().poke();
         assert!(yield_now(&mut cx).poked());
+        assert!(yield_now(&mut cx).is_quiet());
+        // Both at once.
+        cx.thread().poke();
+        cx.thread().post("s").unwrap();
+        let both = yield_now(&mut cx);
+        assert!(both.poked() && both.signal());
+        let left = yield_now(&mut cx);
+        assert!(!left.poked() && left.signal());
+        drop(cx.take_signal());
         assert!(yield_now(&mut cx).is_quiet());
         // A poke ends no wait, and is reported afterwards.
         cx.thread().poke();

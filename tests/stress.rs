@@ -381,6 +381,27 @@ fn run(what: &str, baton: bool, schedule: Schedule, steps: u64) {
             })
         })
         .collect();
+    // One that belongs to nobody: it sends signals and requests while whoever holds the baton runs.
+    let stranger = std::thread::spawn({
+        let vm = vm.clone();
+        move || {
+            let mut worker = Worker::new(world, &vm, THREADS + 3);
+            while world.done.load(SeqCst) < THREADS as u64 {
+                if let Some(t) = worker.other_thread().filter(|t| !t.is_main()) {
+                    world.payloads.fetch_add(1, SeqCst);
+                    if t.post(Payload(world.dropped.clone())).is_ok() {
+                        world.sent.fetch_add(1, SeqCst);
+                    }
+                }
+                if let Some(t) = worker.other_thread() {
+                    worker.ask(&t);
+                    t.poke();
+                    let _ = (t.blocker(), t.undelivered(), t.is_alive());
+                }
+                std::thread::sleep(Duration::from_micros(worker.random.next(100)));
+            }
+        }
+    });
     // Who waits without a deadline is notified in the end, or signalled.
     let mut ticker = Worker::new(world, &vm, THREADS + 2);
     while world.done.load(SeqCst) < THREADS as u64 {
@@ -391,7 +412,7 @@ fn run(what: &str, baton: bool, schedule: Schedule, steps: u64) {
         let end = Instant::now() + Duration::from_micros(300);
         sleep_until(&mut cx, end).unwrap();
     }
-    while guests.iter().any(|g| !g.is_finished()) {
+    while !stranger.is_finished() || guests.iter().any(|g| !g.is_finished()) {
         let held = world.mutexes[0].lock(&mut cx).unwrap();
         ticker.holding(0);
         world.changed.notify_all(&cx).unwrap();
@@ -404,6 +425,7 @@ fn run(what: &str, baton: bool, schedule: Schedule, steps: u64) {
         locks.push(h.join(&mut cx).unwrap());
         ticker.undelivered(h);
     }
+    stranger.join().unwrap();
     let guests = outside(&mut cx, |_| guests.into_iter().map(|g| g.join().unwrap()).collect());
     locks.extend::<Vec<_>>(guests);
     locks.push(ticker.locks);

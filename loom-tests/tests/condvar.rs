@@ -102,10 +102,10 @@ fn a_notified_waiter_is_handed_the_mutex() {
 }
 
 /// A deadline against a notification: a waiter that was notified does not time out (claim table), and one that timed out
-/// was not notified and leaves no node (I3). Bound 3.
+/// was not notified and leaves no node (I3). Bound 2.
 #[test]
 fn a_deadline_races_a_notification() {
-    check("condvar.timeout_vs_notify", Some(3), 10_000, &["had-", "ok+", "time-"], || {
+    check("condvar.timeout_vs_notify", Some(2), 4_000, &["had-", "ok+", "time-"], || {
         let vm = barging();
         let ([a, b], _) = seats(&vm);
         let s = shared();
@@ -296,7 +296,7 @@ fn shutdown_ends_the_re_acquire() {
 fn a_lost_waiter_passes_its_notification_on() {
     check(
         "condvar.lost_passes_on",
-        Some(3),
+        Some(2),
         400,
         &["not notified", "passed on", "too late"],
         || {

@@ -1,12 +1,11 @@
 //! The scoped form of a level.
 //!
-//! I1. A guard gives back one level, once; or none, if its level is gone. It knows by two comparisons: the mutex is owned
-//!     by the thread that lives in the guard's record, and the owner has lost no mutex between the guard and the lock
-//!     that the mutex is held by now (`Record::count_loss`). The handle is followed once per operation: it may lie.
+//! I1. A guard gives back one level, once; or none, if its level is gone. The thread's record counts what makes levels go
+//!     without their guards: the mutexes that the thread lost, and its end (`Record::losses`). While the count is what it
+//!     was, one comparison tells; else the record knows which mutex was lost when, or that the thread is over.
+//! I2. The handle is followed once per operation: it may lie.
 
 use super::{Mutex, Word};
-use crate::id::ThreadId;
-use crate::shim::Ordering::*;
 use crate::thread::Participant;
 use crate::thread::record::Record;
 use std::fmt;
@@ -41,17 +40,31 @@ pub type OwnedMutexGuard<H> = Guard<H>;
 #[must_use = "dropping the guard gives the level back"]
 pub struct Guard<H: Deref<Target = Mutex>> {
     mutex: H,
-    record: &'static Record,
-    id: ThreadId,
-    stamp: u32,
+    stamp: Stamp,
     not_send: PhantomData<*const ()>,
 }
 
-impl<H: Deref<Target = Mutex>> Guard<H> {
-    /// The caller has just taken a level, with this stamp.
+/// Whose guard, and since when.
+#[derive(Clone, Copy)]
+pub(super) struct Stamp {
+    record: &'static Record,
+    mine: Word,
+    losses: u64,
+}
+
+impl Stamp {
     #[inline(always)]
-    pub(super) fn new(mutex: H, me: &Participant, stamp: u32) -> Self {
-        Self { mutex, record: me.record(), id: me.id(), stamp, not_send: PhantomData }
+    pub(super) fn now(me: &Participant) -> Self {
+        let record = me.record();
+        Self { record, mine: Word::of(me), losses: record.losses() }
+    }
+}
+
+impl<H: Deref<Target = Mutex>> Guard<H> {
+    /// The caller has just taken a level.
+    #[inline(always)]
+    pub(super) fn new(mutex: H, stamp: Stamp) -> Self {
+        Self { mutex, stamp, not_send: PhantomData }
     }
     /// The mutex.
     pub fn mutex(&self) -> &Mutex {
@@ -59,18 +72,23 @@ impl<H: Deref<Target = Mutex>> Guard<H> {
     }
 }
 
+/// Flags in the word, or a level that may be gone. Single values: a stamp by reference would be stored before each free.
+#[cold]
+fn give_back(mutex: &Mutex, record: &'static Record, mine: Word, losses: u64) {
+    // On the thread that made the guard, if that lives at all: then nobody else changes whether it owns the mutex.
+    let gone = record.id_bits() != mine.owner()
+        || record.lost_since(std::ptr::from_ref(mutex).addr(), losses);
+    if !gone && mutex.owner().is_some_and(|owner| owner.id().get() == mine.owner()) {
+        mutex.release_flagged();
+    }
+}
+
 impl<H: Deref<Target = Mutex>> Drop for Guard<H> {
     #[inline]
     fn drop(&mut self) {
-        let mutex = &*self.mutex;
-        // ORDERING: Relaxed. As `is_owner`: the guard is on the thread that made it.
-        let w = Word(mutex.word.load(Relaxed));
-        // The record has another identity, or none, once the thread has detached: then a dead thread owns the mutex.
-        if w.owner() == self.id.get()
-            && self.record.id_bits() == self.id.get()
-            && mutex.levels().stamp() == self.stamp
-        {
-            mutex.give_back_level(Word::owned_by(self.id));
+        let (mutex, Stamp { record, mine, losses }) = (&*self.mutex, self.stamp);
+        if !mutex.try_release_if(mine, || record.losses() == losses) {
+            give_back(mutex, record, mine, losses);
         }
     }
 }

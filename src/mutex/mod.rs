@@ -11,13 +11,18 @@
 //! | A     | K, W?  | taken before the woken waiter came         | A just releases: K's holder sees to the rest           |
 //! | A     | S W K? | the front waiter was woken and lost too long | A hands over to it                                     |
 //!
-//! I1. The queue is not empty => W. Both change under the queue's lock; W may outlive the queue (one slow release).
-//! I2. W and owner 0 => K: somebody (a woken waiter, or an unlocker on its way to the queue) tries, or passes K on (R4).
+//! I1. The queue is not empty => W, or a releaser whose swap took W away is about to restore it. Otherwise W and the queue
+//!     change under the queue's lock; W may outlive the queue (one slow release).
+//! I2. W and owner 0 => somebody (a woken waiter, or an unlocker on its way to the queue) tries, or passes on (R4). K says
+//!     so: set, it has a holder; clear, because a releaser's swap or another woken waiter took it, there may still be one,
+//!     and the next release wakes one more than it must.
 //! I3. S => owner is not 0, and W.
-//! I4. `levels` is touched by the owner only. A thread whose id is in `word`, and who is not in a wait, is the owner.
+//! I4. `more` is touched by the owner only. A thread whose id is in `word`, and who is not in a wait, is the owner. `more`
+//!     counts the levels above the first: it is 0 whenever the mutex is free, so that neither the first lock nor the last
+//!     release writes it.
 //! I5. A waiter is in `queue` only while it is in a wait; it holds the queue's lock once more before the wait is over,
 //!     unless it was granted or woken.
-//! E1. The releasing compare-exchange -> the next owner's acquiring one: the critical section.
+//! E1. The release (swap or compare-exchange) -> the next owner's acquiring compare-exchange: the critical section.
 //! E2. A hand-over stores the owner relaxed; the new owner takes over by its claim (claim E1).
 //! E3. K's holder, when it passes K on, has the critical section of who released; so the claim WOKEN carries it, and the
 //!     woken waiter's own acquiring compare-exchange does again.
@@ -29,24 +34,27 @@
 //! `compete`: take it if it is free; or, under the queue's lock, set W (and S if owed; K back) and queue; sleep.
 //! GRANTED: it is ours. WOKEN: K is ours: try once more, else queue at the front. Anything else: unlink, give up.
 //!
-//! **release**: compare-exchange me -> 0. With W: to K, wake one (`pass_on`); with S: `hand_over`.
+//! **release**: no flags: swap to 0, which is cheaper than a compare-exchange, and `restore` what flags came in between.
+//! With W: to K, and wake one (`pass_on`); with S: `hand_over`.
 
 use crate::error::{LockError, NotOwner, TryLockError};
 use crate::id::{RuntimeId, ThreadId};
-use crate::park::{Entry, Outcome, Queue, QueueGuard, Refusal};
-use crate::shim::{self, Arc, AtomicU64, Ordering::*, UnsafeCell, const_fn, planted};
+use crate::park::{Outcome, Queue, QueueGuard};
+use crate::shim::{Arc, AtomicU64, Ordering::*, UnsafeCell, const_fn, planted};
 use crate::thread::record;
-use crate::thread::{Blocker, BlockerKind, Context, Label, LabelRef, Participant};
-use crate::wait;
+use crate::thread::{Blocker, Context, Label, LabelRef, Participant};
 use std::fmt;
 use std::ops::Deref;
 use std::time::Instant;
 
+mod contended;
 mod guard;
 mod word;
 
+use contended::{How, Taken};
+use guard::Stamp;
 pub use guard::{Guard, MutexGuard, OwnedMutexGuard};
-use word::{K, Levels, S, W, Word};
+use word::{W, Word};
 
 /// A recursive mutex of Lisp threads. It guards no data of its own: VM objects do not lie inside it.
 ///
@@ -74,12 +82,13 @@ use word::{K, Levels, S, W, Word};
 /// ```
 pub struct Mutex {
     word: AtomicU64,
-    levels: UnsafeCell<u64>,
+    /// Levels above the first.
+    more: UnsafeCell<u32>,
     pub(crate) queue: Queue,
     label: LabelRef,
 }
 
-// SAFETY: `levels` is the owner's (I4), and owners change by E1 and E2; the rest synchronizes itself.
+// SAFETY: `more` is the owner's (I4), and owners change by E1 and E2; the rest synchronizes itself.
 unsafe impl Sync for Mutex {}
 // SAFETY: a mutex that can be moved is borrowed by no waiter.
 unsafe impl Send for Mutex {}
@@ -100,22 +109,13 @@ impl Owner {
     }
 }
 
-/// How `compete` waits.
-struct How<'a> {
-    interruptible: bool,
-    deadline: Option<Instant>,
-    on: &'a Blocker,
-    /// A condition-wait takes its mutex back from whoever has it.
-    any_owner: bool,
-}
-
 impl Mutex {
     const_fn! {
         /// A free mutex without a name.
         pub fn new() -> Self {
             Self {
                 word: AtomicU64::new(0),
-                levels: UnsafeCell::new(0),
+                more: UnsafeCell::new(0),
                 queue: Queue::new(),
                 label: None,
             }
@@ -152,8 +152,7 @@ impl Mutex {
     /// Free: one compare-exchange. Owned by the caller: one relaxed load.
     #[inline]
     pub fn lock<C: Context>(&self, cx: &mut C) -> Result<MutexGuard<'_>, LockError> {
-        let stamp = self.acquire_stamped(cx, None)?;
-        Ok(Guard::new(self, cx.me(), stamp))
+        Self::lock_inline(self, cx, None)
     }
 
     /// As [`lock`](Self::lock), until `deadline` at the latest.
@@ -166,8 +165,7 @@ impl Mutex {
         cx: &mut C,
         deadline: Instant,
     ) -> Result<MutexGuard<'_>, LockError> {
-        let stamp = self.acquire_stamped(cx, Some(deadline))?;
-        Ok(Guard::new(self, cx.me(), stamp))
+        Self::lock_inline(self, cx, Some(deadline))
     }
 
     /// As [`lock`](Self::lock), for a mutex that is reached through the VM's own heap: the guard keeps the handle.
@@ -179,8 +177,26 @@ impl Mutex {
         this: H,
         cx: &mut C,
     ) -> Result<OwnedMutexGuard<H>, LockError> {
-        let stamp = this.acquire_stamped(cx, None)?;
-        Ok(Guard::new(this, cx.me(), stamp))
+        Self::lock_inline(this, cx, None)
+    }
+
+    #[inline(always)]
+    fn lock_inline<H: Deref<Target = Mutex>, C: Context>(
+        this: H,
+        cx: &mut C,
+        deadline: Option<Instant>,
+    ) -> Result<Guard<H>, LockError> {
+        let mutex = &*this;
+        // What the guard needs is read before the compare-exchange, which every later load waits for.
+        let stamp = Stamp::now(cx.me());
+        match mutex.acquire_now(cx.me()) {
+            Some(Ok(())) => Ok(Guard::new(this, stamp)),
+            Some(Err(e)) => Err(e),
+            None => {
+                mutex.acquire_contended(cx, deadline)?;
+                Ok(Guard::new(this, Stamp::now(cx.me())))
+            }
+        }
     }
 
     /// Locks one level if that takes no wait.
@@ -189,14 +205,12 @@ impl Mutex {
     /// See [`TryLockError`]; the level is not taken.
     #[inline]
     pub fn try_lock(&self, me: &Participant) -> Result<MutexGuard<'_>, TryLockError> {
-        let stamp = if self.is_owner(me) {
-            self.one_more().map_err(|_| TryLockError::Overflow)?
-        } else if self.take(me.id(), false) {
-            self.first_level(me)
-        } else {
+        if self.is_owner(me) {
+            self.one_more().map_err(|_| TryLockError::Overflow)?;
+        } else if !self.take(me.id(), false) {
             return Err(TryLockError::Taken);
-        };
-        Ok(Guard::new(self, me, stamp))
+        }
+        Ok(Guard::new(self, Stamp::now(me)))
     }
 
     /// The explicit form of [`lock`](Self::lock), for an interpreter whose `mutex-lock` and `mutex-unlock` are two calls: no
@@ -206,7 +220,10 @@ impl Mutex {
     /// See [`LockError`]; the level is not taken.
     #[inline]
     pub fn acquire<C: Context>(&self, cx: &mut C) -> Result<(), LockError> {
-        self.acquire_stamped(cx, None).map(drop)
+        match self.acquire_now(cx.me()) {
+            Some(result) => result,
+            None => self.acquire_contended(cx, None),
+        }
     }
 
     /// As [`acquire`](Self::acquire), until `deadline` at the latest.
@@ -219,26 +236,24 @@ impl Mutex {
         cx: &mut C,
         deadline: Instant,
     ) -> Result<(), LockError> {
-        self.acquire_stamped(cx, Some(deadline)).map(drop)
+        match self.acquire_now(cx.me()) {
+            Some(result) => result,
+            None => self.acquire_contended(cx, Some(deadline)),
+        }
     }
 
-    /// Locks one level; the stamp of a guard of it.
+    /// None: it takes more than one compare-exchange.
     #[inline(always)]
-    fn acquire_stamped<C: Context>(
-        &self,
-        cx: &mut C,
-        deadline: Option<Instant>,
-    ) -> Result<u32, LockError> {
-        let me = cx.me();
-        if self.is_owner(me) {
-            return self.one_more();
+    fn acquire_now(&self, me: &Participant) -> Option<Result<(), LockError>> {
+        let mine = Word::of(me);
+        // ORDERING: Relaxed. As `is_owner`; a guess for the compare-exchange.
+        let w = Word(self.word.load(Relaxed));
+        if w == mine {
+            return Some(self.one_more());
         }
-        let mine = Word::owned_by(me.id());
         // ORDERING: Acquire, E1; Relaxed on failure, where nothing is taken over.
-        if self.word.compare_exchange(0, mine.0, Acquire, Relaxed).is_ok() {
-            return Ok(self.first_level(me));
-        }
-        self.acquire_contended(cx, deadline)
+        let free = w.0 == 0 && self.word.compare_exchange(0, mine.0, Acquire, Relaxed).is_ok();
+        free.then_some(Ok(()))
     }
 
     /// Gives one level back; the last one frees the mutex.
@@ -253,9 +268,46 @@ impl Mutex {
     /// One compare-exchange for the last level, none for others. With a waiter: a wake-up.
     #[inline]
     pub fn release(&self, me: &Participant) -> Result<(), NotOwner> {
-        self.check_owner(me)?;
-        self.give_back_level(Word::owned_by(me.id()));
+        if !self.try_release_if(Word::of(me), || true) {
+            self.check_owner(me)?;
+            self.release_flagged();
+        }
         Ok(())
+    }
+
+    /// Gives one level back if that is simple and `valid`. False: the word has flags, or the caller does not own the mutex.
+    #[inline(always)]
+    fn try_release_if(&self, mine: Word, valid: impl FnOnce() -> bool) -> bool {
+        // ORDERING: Relaxed. As `is_owner`.
+        if Word(self.word.load(Relaxed)) != mine {
+            return false;
+        }
+        let more = self.more();
+        if more != 0 {
+            if !valid() {
+                return false;
+            }
+            self.set_more(more - 1);
+            return true;
+        }
+        if !valid() {
+            return false;
+        }
+        // ORDERING: Release, E1.
+        let old = Word(self.word.swap(0, Release));
+        if old != mine {
+            self.restore(old);
+        }
+        true
+    }
+
+    /// The same when the word has flags. The caller owns the mutex.
+    #[cold]
+    fn release_flagged(&self) {
+        match self.more() {
+            0 => self.free_contended(),
+            more => self.set_more(more - 1),
+        }
     }
 
     /// Does the calling thread own it?
@@ -273,7 +325,7 @@ impl Mutex {
     }
     /// How many levels the calling thread holds.
     pub fn depth(&self, me: &Participant) -> u32 {
-        if self.is_owner(me) { self.levels().depth() } else { 0 }
+        if self.is_owner(me) { self.more() + 1 } else { 0 }
     }
     /// How many threads queue for it. A snapshot.
     pub fn waiters(&self) -> usize {
@@ -290,298 +342,35 @@ impl Mutex {
         NotOwner { caller: me.id(), owner: self.owner().map(Owner::id) }
     }
 
-    /// The owner's books. The caller owns the mutex.
+    /// The caller owns the mutex.
     #[inline(always)]
-    fn levels(&self) -> Levels {
+    fn more(&self) -> u32 {
         // SAFETY: the caller is the owner (I4).
-        Levels(self.levels.with(|l| unsafe { *l }))
+        self.more.with(|m| unsafe { *m })
     }
+    /// The caller owns the mutex.
     #[inline(always)]
-    fn set_levels(&self, levels: u64) {
+    fn set_more(&self, more: u32) {
         // SAFETY: the caller is the owner (I4).
-        self.levels.with_mut(|l| unsafe { *l = levels });
-    }
-    #[inline(always)]
-    fn first_level(&self, me: &Participant) -> u32 {
-        let levels = me.record().first_level();
-        self.set_levels(levels);
-        Levels(levels).stamp()
+        self.more.with_mut(|m| unsafe { *m = more });
     }
     /// One level more. The caller owns the mutex.
     #[inline(always)]
-    fn one_more(&self) -> Result<u32, LockError> {
-        let levels = self.levels();
-        if levels.depth() == u32::MAX {
+    fn one_more(&self) -> Result<(), LockError> {
+        let more = self.more();
+        if more >= u32::MAX - 1 {
             return Err(LockError::Overflow);
         }
-        self.set_levels(levels.0 + 1);
-        Ok(levels.stamp())
-    }
-    /// One level less. The caller owns the mutex.
-    #[inline(always)]
-    fn give_back_level(&self, mine: Word) {
-        let levels = self.levels();
-        self.set_levels(levels.0 - 1);
-        if levels.depth() == 1 {
-            self.free(mine);
-        }
-    }
-
-    /// Frees the mutex. The caller owns it.
-    #[inline(always)]
-    fn free(&self, mine: Word) {
-        // ORDERING: Release, E1; Relaxed on failure, where nothing happened.
-        if self.word.compare_exchange(mine.0, 0, Release, Relaxed).is_err() {
-            self.free_contended();
-        }
-    }
-
-    #[cold]
-    fn free_contended(&self) {
-        loop {
-            // ORDERING: Relaxed. The compare-exchange decides.
-            let w = Word(self.word.load(Relaxed));
-            if w.has(S) {
-                return self.hand_over();
-            }
-            let to = if w.has(W) { w.freed().with(K) } else { w.freed() };
-            // ORDERING: Release, E1; Relaxed on failure, where nothing happened.
-            if self.word.compare_exchange(w.0, to.0, Release, Relaxed).is_ok() {
-                if w.has(W) && !w.has(K) {
-                    // K is ours (I2).
-                    self.pass_on(self.queue.lock());
-                }
-                return;
-            }
-        }
-    }
-
-    /// The caller holds K and does not want the mutex: the next waiter gets it, or nobody needs it.
-    fn pass_on(&self, mut queue: QueueGuard<'_>) {
-        loop {
-            // ORDERING: Relaxed. Flags change under the queue's lock; the compare-exchange sees an owner who came.
-            let w = Word(self.word.load(Relaxed));
-            if !w.is_free() || queue.is_empty() || planted("pass-on-only-clears-K") {
-                let to = w.without(if queue.is_empty() { W | K } else { K });
-                // ORDERING: Relaxed twice. If there is an owner, its release finds W.
-                if self.word.compare_exchange(w.0, to.0, Relaxed, Relaxed).is_ok() {
-                    return;
-                }
-                continue;
-            }
-            let ticket = queue.pop().expect("the queue is not empty");
-            if let Some(wake) = ticket.claim(Outcome::Woken) {
-                drop(queue);
-                return wake.now();
-            }
-        }
-    }
-
-    /// Gives the mutex to the front waiter. The caller owns it.
-    #[cold]
-    fn hand_over(&self) {
-        let mut queue = self.queue.lock();
-        // ORDERING: Relaxed. Only this thread writes the word now: lockers need owner 0, flags the queue's lock.
-        let k = Word(self.word.load(Relaxed)).0 & K;
-        while let Some(ticket) = queue.pop() {
-            let flags = match (queue.is_empty(), queue.front_starves()) {
-                (true, _) => k,
-                (false, false) => k | W,
-                (false, true) => k | W | S,
-            };
-            let early = planted("grant-before-owner").then(|| ticket.claim(Outcome::Granted));
-            // ORDERING: Relaxed. The waiter takes over by its claim, E2.
-            self.word.swap(Word::owned_by(ticket.entry().id).with(flags).0, Relaxed);
-            if let Some(wake) = early.unwrap_or_else(|| ticket.claim(Outcome::Granted)) {
-                drop(queue);
-                return wake.now();
-            }
-            if planted("lost-claim-ends-hand-over") {
-                break;
-            }
-        }
-        // Nobody is left. Who holds K is on its way.
-        // ORDERING: Release, E1.
-        self.word.swap(k, Release);
-    }
-
-    /// Takes a free mutex; with K in hand, takes K back.
-    fn take(&self, id: ThreadId, woken: bool) -> bool {
-        loop {
-            // ORDERING: Relaxed. The compare-exchange decides.
-            let w = Word(self.word.load(Relaxed));
-            if !w.is_free() {
-                return false;
-            }
-            let flags = if woken { w.without(K) } else { w };
-            let to = Word::owned_by(id).with(flags.0);
-            // ORDERING: Acquire, E1; Relaxed on failure, where nothing is taken over.
-            if self.word.compare_exchange(w.0, to.0, Acquire, Relaxed).is_ok() {
-                return true;
-            }
-        }
-    }
-
-    /// Looks at the mutex for a while, ever more rarely: each look steals the line from the owner.
-    fn look(&self, me: &Participant) -> bool {
-        for n in 1..=me.runtime().schedule().looks {
-            for _ in 0..1u32 << n.min(6) {
-                shim::pause();
-            }
-            if self.take(me.id(), false) {
-                return true;
-            }
-        }
-        false
-    }
-
-    #[cold]
-    fn acquire_contended(
-        &self,
-        cx: &mut dyn Context,
-        deadline: Option<Instant>,
-    ) -> Result<u32, LockError> {
-        if self.look(cx.me()) {
-            return Ok(self.first_level(cx.me()));
-        }
-        let on = Blocker::new(BlockerKind::Mutex, self.label.clone());
-        wait::enter(cx, &on).map_err(|_| LockError::WouldBlock)?;
-        let interruptible = !cx.me().mask().uninterruptible;
-        let how = How { interruptible, deadline, on: &on, any_owner: false };
-        let result = self.compete(cx, &how, false);
-        let stamp = result.and_then(|taken| match taken {
-            Taken::Now => Ok(self.first_level(cx.me())),
-            Taken::ByHook => self.one_more(),
-        });
-        // A hook that panics must not leave a level behind that nobody gives back.
-        let held = stamp.map(|stamp| Guard::new(self, cx.me(), stamp));
-        wait::leave(cx);
-        std::mem::forget(held);
-        stamp
-    }
-
-    /// Takes the mutex, or queues for it, until it has it or may not wait any longer. Ends with or without the mutex, never
-    /// with K. `woken`: the caller has K.
-    fn compete(
-        &self,
-        cx: &mut dyn Context,
-        how: &How,
-        mut woken: bool,
-    ) -> Result<Taken, LockError> {
-        let mut served = false;
-        loop {
-            let me = cx.me();
-            if self.is_owner(me) {
-                return Ok(Taken::ByHook);
-            }
-            if self.take(me.id(), woken) {
-                return Ok(Taken::Now);
-            }
-            let outcome = match self.queue_up(me, how, woken, served) {
-                Ok(Queued::Slept(outcome)) => outcome,
-                Ok(Queued::Free) => continue,
-                Err(refused) => {
-                    if woken {
-                        self.pass_on(self.queue.lock());
-                    }
-                    return Err(refused);
-                }
-            };
-            woken = outcome == Outcome::Woken;
-            match outcome {
-                Outcome::Granted => return Ok(Taken::Now),
-                Outcome::Woken => {}
-                Outcome::Serve => {
-                    wait::serve(cx, how.on);
-                    served = true;
-                }
-                Outcome::Interrupted => return Err(LockError::Interrupted),
-                Outcome::TimedOut => return Err(LockError::TimedOut),
-                Outcome::ShutDown => return Err(LockError::ShutDown),
-            }
-        }
-    }
-
-    /// Steps 2 to 4 of a wait. `Err`: no wait began, and K, if the caller has it, is still its own.
-    fn queue_up(
-        &self,
-        me: &Participant,
-        how: &How,
-        woken: bool,
-        served: bool,
-    ) -> Result<Queued, LockError> {
-        if !how.any_owner {
-            self.check_owner_is_ours(me)?;
-        }
-        let (record, id) = (me.record(), me.id());
-        let schedule = me.runtime().schedule();
-        let owed =
-            woken && schedule.hand_over_after.is_some_and(|t| shim::is_past(how.on.since(), t));
-        let starves = owed || schedule.fair;
-        let epoch =
-            if how.interruptible { wait::begin(me) } else { wait::begin_uninterruptible(me) };
-        let epoch = epoch.map_err(|refusal| match refusal {
-            Refusal::Interrupted => LockError::Interrupted,
-            Refusal::ShutDown => LockError::ShutDown,
-        })?;
-        let mut queue = self.queue.lock();
-        if !self.announce(woken, starves) {
-            drop(queue);
-            return match wait::withdraw(me) {
-                Some(Outcome::Interrupted) => Err(LockError::Interrupted),
-                Some(Outcome::ShutDown) => Err(LockError::ShutDown),
-                _ => Ok(Queued::Free),
-            };
-        }
-        let entry = Entry { id, epoch, starves, object: 0 };
-        if woken || served {
-            queue.push_front(record.waiter(), entry);
-        } else {
-            queue.push_back(record.waiter(), entry);
-        }
-        drop(queue);
-        let outcome = wait::publish(me, how.on, || wait::sleep(me, epoch, how.deadline));
-        if !matches!(outcome, Outcome::Granted | Outcome::Woken) {
-            // Always, linked or not: a claimer may still have the node in hand, or the word this id (I5).
-            self.queue.lock().remove(record.waiter());
-        }
-        record.waiter().state().end();
-        Ok(Queued::Slept(outcome))
-    }
-
-    /// Sets W, and S if a hand-over is owed; gives K back. Under the queue's lock. False: the mutex is free.
-    fn announce(&self, woken: bool, starves: bool) -> bool {
-        loop {
-            // ORDERING: Relaxed. The compare-exchange decides.
-            let w = Word(self.word.load(Relaxed));
-            if w.is_free() && !planted("queue-on-free") {
-                return false;
-            }
-            let to = w.with(if starves { W | S } else { W });
-            let to = to.without(if woken && !planted("requeue-keeps-K") { K } else { 0 });
-            // ORDERING: Relaxed twice. Flags change under the queue's lock; it fails if the owner leaves.
-            if self.word.compare_exchange(w.0, to.0, Relaxed, Relaxed).is_ok() {
-                return true;
-            }
-        }
-    }
-
-    /// Two runtimes do not wait for each other.
-    fn check_owner_is_ours(&self, me: &Participant) -> Result<(), LockError> {
-        let mine = me.runtime().id();
-        match self.owner().and_then(Owner::runtime) {
-            Some((owner, theirs)) if theirs != mine => {
-                Err(LockError::ForeignRuntime { owner, mine, theirs })
-            }
-            _ => Ok(()),
-        }
+        self.set_more(more + 1);
+        Ok(())
     }
 
     /// For a condition-wait: gives all levels back. The caller owns the mutex.
-    pub(crate) fn release_all(&self, me: &Participant) -> SavedLevels {
-        let saved = self.levels().0;
-        self.free(Word::owned_by(me.id()));
-        SavedLevels(saved)
+    pub(crate) fn release_all(&self) -> SavedLevels {
+        let more = self.more();
+        self.set_more(0);
+        self.free_contended();
+        SavedLevels(more)
     }
 
     /// For a condition-wait: takes the mutex back, unless it was granted. `woken`: the caller has K. `Err`: the runtime
@@ -593,15 +382,15 @@ impl Mutex {
         on: &Blocker,
         saved: SavedLevels,
     ) -> Result<(), LockError> {
-        let mut levels = saved.0;
+        let SavedLevels(mut more) = saved;
         if outcome != Outcome::Granted {
             let interruptible = planted("interruptible-reacquire");
             let how = How { interruptible, deadline: None, on, any_owner: true };
             if self.compete(cx, &how, outcome == Outcome::Woken)? == Taken::ByHook {
-                levels += u64::from(self.levels().depth());
+                more = more.saturating_add(self.more() + 1);
             }
         }
-        self.set_levels(levels);
+        self.set_more(more);
         Ok(())
     }
 
@@ -613,20 +402,10 @@ impl Mutex {
         }
     }
 
-    /// For who queued a waiter and owns nothing: sets W; a free mutex that nobody is on his way to needs a wake-up too.
+    /// For who queued a waiter and owns nothing.
     pub(crate) fn admit(&self, queue: QueueGuard<'_>) {
-        loop {
-            // ORDERING: Relaxed. The compare-exchange decides.
-            let w = Word(self.word.load(Relaxed));
-            let idle = w.is_free() && !w.has(K);
-            let to = w.with(if idle { W | K } else { W });
-            // ORDERING: Relaxed twice. Flags change under the queue's lock.
-            if self.word.compare_exchange(w.0, to.0, Relaxed, Relaxed).is_ok() {
-                if idle {
-                    self.pass_on(queue);
-                }
-                return;
-            }
+        if self.demand(queue.front_starves()) {
+            self.pass_on(queue);
         }
     }
 
@@ -638,22 +417,8 @@ impl Mutex {
     }
 }
 
-/// The depth and stamp that a condition-wait restores.
-pub(crate) struct SavedLevels(u64);
-
-/// How `compete` got the mutex.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
-    Now,
-    /// By a hook of this thread, which keeps it.
-    ByHook,
-}
-
-/// `Free`: the mutex was free after all, nobody queued.
-enum Queued {
-    Slept(Outcome),
-    Free,
-}
+/// The levels above the first that a condition-wait restores.
+pub(crate) struct SavedLevels(u32);
 
 impl Owner {
     fn runtime(self) -> Option<(ThreadId, RuntimeId)> {
@@ -686,11 +451,11 @@ mod tests {
         let mut cx = vm.attach("main").unwrap();
         let m = Mutex::new();
         m.acquire(&mut cx).unwrap();
-        m.set_levels(u64::from(u32::MAX));
+        m.set_more(u32::MAX - 1);
         assert_eq!(m.acquire(&mut cx), Err(LockError::Overflow));
         assert_eq!(m.try_lock(&cx).unwrap_err(), TryLockError::Overflow);
         assert_eq!(m.depth(&cx), u32::MAX);
-        m.set_levels(1);
+        m.set_more(0);
         m.release(&cx).unwrap();
         assert!(m.is_idle());
     }

@@ -1,6 +1,7 @@
-//! The packed words of a mutex, read by name. What they mean is the table of `mutex`.
+//! The packed word of a mutex, read by name. What they mean is the table of `mutex`.
 
 use crate::id::ThreadId;
+use crate::thread::Participant;
 
 /// A thread may wait.
 pub(super) const W: u64 = 1;
@@ -8,13 +9,18 @@ pub(super) const W: u64 = 1;
 pub(super) const K: u64 = 2;
 /// The front waiter starves: hand over.
 pub(super) const S: u64 = 4;
-const OWNER_SHIFT: u32 = 8;
+const OWNER_SHIFT: u32 = Participant::LOCK_WORD_SHIFT;
 
 /// A value of `word`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word(pub(super) u64);
 
 impl Word {
+    /// The caller owns it, without flags.
+    #[inline(always)]
+    pub(super) fn of(me: &Participant) -> Self {
+        Self(me.lock_word())
+    }
     #[inline(always)]
     pub(super) fn owned_by(id: ThreadId) -> Self {
         Self(id.get() << OWNER_SHIFT)
@@ -38,20 +44,5 @@ impl Word {
     /// The flags alone.
     pub(super) fn freed(self) -> Self {
         Self(self.0 & (W | K | S))
-    }
-}
-
-/// The owner's books: how deep, and at which loss count it locked.
-#[derive(Clone, Copy)]
-pub(super) struct Levels(pub(super) u64);
-
-impl Levels {
-    #[inline(always)]
-    pub(super) fn depth(self) -> u32 {
-        self.0 as u32
-    }
-    #[inline(always)]
-    pub(super) fn stamp(self) -> u32 {
-        (self.0 >> 32) as u32
     }
 }

@@ -84,6 +84,16 @@ impl Queue {
         }
     }
 
+    /// A snapshot; exact for what happens-before the call.
+    #[inline]
+    pub(crate) fn looks_empty(&self) -> bool {
+        #[cfg(not(selvedge_loom))]
+        // ORDERING: Relaxed. Coherence: a push that happens-before the call is seen, or what came after it.
+        return self.head.0.load(Relaxed).is_null();
+        #[cfg(selvedge_loom)]
+        return self.head.0.lock().is_null();
+    }
+
     #[inline]
     pub(crate) fn lock(&self) -> QueueGuard<'_> {
         #[cfg(not(selvedge_loom))]

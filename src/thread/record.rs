@@ -31,8 +31,10 @@ pub(crate) struct Record {
     home: AtomicU64,
     /// What the thread waits for. Written by its own thread.
     blocker: Mutex<Option<(ThreadId, Blocker)>>,
-    /// `stamp:32 | 1`: what a first-level lock stores. The stamp counts the times the thread lost a mutex. Own thread only.
-    first_level: UnsafeCell<u64>,
+    /// How often a thread of this slot lost a mutex, or ended. Written by the own thread, or by who has the slot.
+    losses: AtomicU64,
+    /// The mutexes that the thread lost, by address, and the count afterwards. Own thread only.
+    lost: UnsafeCell<Vec<(usize, u64)>>,
     /// How often the slot was given out. Under the slab's lock.
     lives: UnsafeCell<u32>,
     slot: u32,
@@ -52,7 +54,8 @@ impl Record {
             ended: AtomicU32::new(0),
             home: AtomicU64::new(0),
             blocker: Mutex::new(None),
-            first_level: UnsafeCell::new(1),
+            losses: AtomicU64::new(0),
+            lost: UnsafeCell::new(Vec::new()),
             lives: UnsafeCell::new(0),
             slot,
         }
@@ -88,20 +91,33 @@ impl Record {
         self.ended.load(Relaxed) >= id.life()
     }
 
-    /// What a first-level lock stores beside the owner: the stamp, and depth one. Own thread only.
+    /// How often levels went without their guards: see `mutex/guard`.
     #[inline(always)]
-    pub(crate) fn first_level(&self) -> u64 {
-        // SAFETY: own thread only.
-        self.first_level.with(|f| unsafe { *f })
+    pub(crate) fn losses(&self) -> u64 {
+        // ORDERING: Relaxed. The own thread reads its own. A guard that is left over from an earlier thread of the slot is on
+        // the OS thread that ended that thread, and so sees at least that end counted.
+        self.losses.load(Relaxed)
     }
 
-    /// The thread lost a mutex that it had: guards made before are void. Own thread only.
-    pub(crate) fn count_loss(&self) {
-        self.first_level.with_mut(|f| {
+    /// The thread lost the mutex at this address: guards of it that were made before are void. Own thread only.
+    pub(crate) fn count_loss(&self, mutex: usize) {
+        // ORDERING: Relaxed. As `losses`.
+        let n = self.losses.fetch_add(1, Relaxed) + 1;
+        self.lost.with_mut(|lost| {
             // SAFETY: own thread only.
-            let f = unsafe { &mut *f };
-            *f = f.wrapping_add(1 << 32);
+            let lost = unsafe { &mut *lost };
+            lost.retain(|(other, _)| *other != mutex);
+            lost.push((mutex, n));
         });
+    }
+
+    /// Has the thread lost this mutex since its losses were `then`? Own thread only.
+    pub(crate) fn lost_since(&self, mutex: usize, then: u64) -> bool {
+        self.lost.with(|lost| {
+            // SAFETY: own thread only.
+            let lost = unsafe { &*lost };
+            lost.iter().any(|(other, n)| *other == mutex && *n > then)
+        })
     }
 
     /// Publishes what the thread waits for. Own thread only.
@@ -220,8 +236,11 @@ pub(crate) fn allocate(
     let id = ThreadId::new(slot, life);
     record.waiter.renew(ready);
     record.gate.renew();
-    // SAFETY: the slot is nobody's but the caller's.
-    record.first_level.with_mut(|f| unsafe { *f = 1 });
+    record.lost.with_mut(|lost| {
+        // SAFETY: the slot is nobody's but the caller's.
+        let lost = unsafe { &mut *lost };
+        lost.clear();
+    });
     // ORDERING: Relaxed twice. The registry's lock publishes the thread.
     record.home.swap(runtime.get() << 32 | u64::from(life), Relaxed);
     record.id.swap(id.get(), Relaxed);
@@ -233,6 +252,8 @@ pub(crate) fn release(record: &'static Record) {
     debug_assert!(record.waiter.state().is_idle());
     // ORDERING: Relaxed. Who compares identities gets a snapshot (I2).
     record.id.swap(0, Relaxed);
+    // ORDERING: Relaxed. As `losses`: guards that are left over are void.
+    record.losses.fetch_add(1, Relaxed);
     record.waiter.renew(None);
     let mut free = slab().free.lock();
     // SAFETY: under the slab's lock.

@@ -53,8 +53,8 @@ impl Schedule {
     pub fn pick(self, pick: Pick) -> Self {
         Self { pick, ..self }
     }
-    /// How often a thread looks at a taken mutex before it queues: the first look comes after 2 pauses of the CPU, each
-    /// further one after twice as many, up to 64. 0: it queues at once. Default 6. Under the baton nobody looks.
+    /// How often a thread looks at a taken mutex before it queues: 2 pauses of the CPU lie behind the first look, twice
+    /// as many behind each further one, up to 64. 0: it queues at once. Default 6. Under the baton nobody looks.
     pub fn looks(self, looks: u32) -> Self {
         Self { looks, ..self }
     }
