@@ -46,11 +46,32 @@ fn a_proxy_races_a_thread_that_wakes() {
             log.put("c");
             selvedge::safe_point(me);
             // Asked after that: the thread's next safe point.
-            if !log.get().contains('b') {
-                while !log.get().contains('b') {
-                    thread::yield_now();
-                    selvedge::safe_point(me);
-                }
+            while !log.get().contains('b') {
+                thread::yield_now();
+                selvedge::safe_point(me);
+            }
+        });
+        let note = log.clone();
+        tb.ask(move || note.put("b")).unwrap();
+        t.join().unwrap();
+        log.get()
+    });
+}
+
+/// The same while the thread runs foreign code: it goes out whatever requests there are. Kills gate E1 on that way. Bound 3.
+#[test]
+fn a_proxy_races_foreign_code() {
+    check("thread.proxy_vs_outside", Some(3), 20, &["abc", "acb"], || {
+        let vm = barging();
+        let ([_, b], [_, tb]) = seats(&vm);
+        let log = Arc::new(Log::new());
+        let t = go(&log, b, |log, me| {
+            log.put("a");
+            selvedge::outside(me, |_| ());
+            log.put("c");
+            while !log.get().contains('b') {
+                selvedge::safe_point(me);
+                thread::yield_now();
             }
         });
         let note = log.clone();
