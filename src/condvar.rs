@@ -235,7 +235,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         let was_moved = waiter.state().was_moved();
         // However this ends without the mutex, by shutdown or by a hook's panic: its guards are void (R3).
         let mut lost = OnDrop::new(|| {
-            record.count_loss(object);
+            record.count_loss(id, object);
             if was_moved {
                 self.pass_notification_on(mutex);
             }

@@ -38,7 +38,8 @@ pub enum LockError {
     WouldBlock,
     /// The caller already holds the mutex `u32::MAX` times.
     Overflow,
-    /// The owner belongs to another runtime; two runtimes do not wait for each other.
+    /// The owner belongs to another runtime, dead or alive; two runtimes do not wait for each other. A snapshot: a thread of
+    /// another runtime that takes the mutex while this one queues for it is waited for.
     ForeignRuntime {
         /// The owner.
         owner: ThreadId,
@@ -69,7 +70,7 @@ impl fmt::Display for LockError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum TryLockError {
-    /// Another thread owns it, or is owed it.
+    /// Another thread owns it.
     Taken,
     /// The caller already holds the mutex `u32::MAX` times.
     Overflow,

@@ -10,7 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Runtime {
     /// Makes the calling OS thread a thread of this runtime; the first one is the main thread. No registration in advance;
-    /// an OS thread may be attached to several runtimes. Drop the participant to detach.
+    /// an OS thread may be attached to several runtimes; it is stopped for a runtime only while it waits in that one, and keeps
+    /// the baton of the others meanwhile. Drop the participant to detach.
     ///
     /// # Errors
     /// [`AttachError::AlreadyAttached`], [`AttachError::ShutDown`], [`AttachError::TooManyThreads`].

@@ -36,11 +36,13 @@ impl Interp<'_> {
                 world.log(&format!("Test {} condition:\n    {shown}", test.name));
             }
             skipped += usize::from(word == "skipped");
-            unexpected += match word {
-                "passed" => usize::from(expects_failure),
-                "FAILED" => usize::from(!expects_failure),
-                _ => 0,
+            // Capitals are for what was not expected.
+            let word = match word {
+                "passed" if expects_failure => "PASSED",
+                "FAILED" if expects_failure => "failed",
+                word => word,
             };
+            unexpected += usize::from(matches!(word, "PASSED" | "FAILED"));
             let number = format!("{}/{total}", i + 1);
             world.log(&format!("{word:>9}  {number}  {}", test.name));
         }

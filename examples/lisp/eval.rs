@@ -29,6 +29,8 @@ pub struct Interp<'p> {
     pub catches: Vec<Value>,
     pub matched: crate::strings::MatchData,
     pub depth: usize,
+    /// Macros being expanded, each by the one before.
+    pub expanding: usize,
 }
 
 /// A variable, or its local value in one buffer: address of the symbol and id of the buffer
@@ -116,6 +118,7 @@ impl<'p> Interp<'p> {
             catches: Vec::new(),
             matched: Default::default(),
             depth: 0,
+            expanding: 0,
         }
     }
 

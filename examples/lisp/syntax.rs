@@ -121,6 +121,8 @@ impl Interp<'_> {
             ref f if is_macro(f) => match self.expand(f, &cell.cdr()) {
                 Ok(expansion) => self.analyse(&expansion),
                 Err(e) if matches!(*e, Flow::Shutdown | Flow::Exit(_)) => Err(e),
+                // Trying twice at each level of nested expansions would take forever.
+                Err(e) if self.expanding > 0 => Err(e),
                 // It may work when the form is reached; if not, that is where it fails.
                 Err(_) => self.call(Head::Name(head), form),
             },
@@ -149,8 +151,11 @@ impl Interp<'_> {
 
     /// Calls the macro `f` on the argument forms `args`.
     pub fn expand(&mut self, f: &Value, args: &Value) -> Res {
-        let args = args.to_vec()?;
-        self.funcall(&f.cdr()?, args)
+        let (f, args) = (f.cdr()?, args.to_vec()?);
+        self.expanding += 1;
+        let expansion = self.funcall(&f, args);
+        self.expanding -= 1;
+        expansion
     }
 
     pub fn analyse_all(&mut self, forms: &[Value]) -> Res<Body> {

@@ -36,8 +36,8 @@ pub(super) enum Queued {
 }
 
 impl Mutex {
-    /// A release took flags away that came between its look and its swap: what W and S stood for is restored. K is not: its
-    /// holder may have come and gone, and an empty wake-up does no harm.
+    /// A release took flags away that came between its look and its swap: what W and S stood for is restored. K was not
+    /// among them: nobody sets it while there is an owner.
     #[cold]
     pub(super) fn restore(&self, old: Word) {
         if old.has(W) && !planted("restore-forgets-waiters") && self.demand(old.has(S)) {
@@ -87,10 +87,10 @@ impl Mutex {
     /// The caller holds K and does not want the mutex: the next waiter gets it, or nobody needs it.
     pub(super) fn pass_on(&self, mut queue: QueueGuard<'_>) {
         loop {
-            // ORDERING: Relaxed. Flags change under the queue's lock; the compare-exchange sees an owner who came.
+            // ORDERING: Relaxed. The compare-exchange decides, and sees an owner who came.
             let w = Word(self.word.load(Relaxed));
             if !w.is_free() || queue.is_empty() || planted("pass-on-only-clears-K") {
-                let to = w.without(if queue.is_empty() { W | K } else { K });
+                let to = w.without(if queue.is_empty() { W | K | S } else { K });
                 // ORDERING: Relaxed twice. If there is an owner, its release finds W.
                 if self.word.compare_exchange(w.0, to.0, Relaxed, Relaxed).is_ok() {
                     return;
@@ -109,7 +109,8 @@ impl Mutex {
     #[cold]
     pub(super) fn hand_over(&self) {
         let mut queue = self.queue.lock();
-        // ORDERING: Relaxed. Only this thread writes the word now: lockers need owner 0, flags the queue's lock.
+        // ORDERING: Relaxed. K cannot change: who sets it needs owner 0, who takes it back the queue's lock. W and S may be
+        // set by `demand` meanwhile; they are computed anew from the queue.
         let k = Word(self.word.load(Relaxed)).0 & K;
         while let Some(ticket) = queue.pop() {
             let flags = match (queue.is_empty(), queue.front_starves()) {
@@ -197,28 +198,37 @@ impl Mutex {
         &self,
         cx: &mut dyn Context,
         how: &How,
-        mut woken: bool,
+        woken: bool,
     ) -> Result<Taken, LockError> {
+        /// K in hand: passed on if this ends in an error, or in a panic of the VM's `Context::me`.
+        struct Hand<'a> {
+            mutex: &'a Mutex,
+            has_k: bool,
+        }
+        impl Drop for Hand<'_> {
+            fn drop(&mut self) {
+                if self.has_k {
+                    self.mutex.pass_on(self.mutex.queue.lock());
+                }
+            }
+        }
+        let mut hand = Hand { mutex: self, has_k: woken };
         let mut served = false;
         loop {
             let me = cx.me();
             if self.is_owner(me) {
                 return Ok(Taken::ByHook);
             }
-            if self.take(me.id(), woken) {
+            if self.take(me.id(), hand.has_k) {
+                hand.has_k = false;
                 return Ok(Taken::Now);
             }
-            let outcome = match self.queue_up(me, how, woken, served) {
-                Ok(Queued::Slept(outcome)) => outcome,
-                Ok(Queued::Free) => continue,
-                Err(refused) => {
-                    if woken {
-                        self.pass_on(self.queue.lock());
-                    }
-                    return Err(refused);
-                }
+            let outcome = match self.queue_up(me, how, hand.has_k, served)? {
+                Queued::Slept(outcome) => outcome,
+                Queued::Free => continue,
             };
-            woken = outcome == Outcome::Woken;
+            // Queueing gave K back.
+            hand.has_k = outcome == Outcome::Woken;
             match outcome {
                 Outcome::Granted => return Ok(Taken::Now),
                 Outcome::Woken => {}
@@ -290,7 +300,7 @@ impl Mutex {
             }
             let to = w.with(if starves { W | S } else { W });
             let to = to.without(if woken && !planted("requeue-keeps-K") { K } else { 0 });
-            // ORDERING: Relaxed twice. Flags change under the queue's lock; it fails if the owner leaves.
+            // ORDERING: Relaxed twice. It fails if the owner leaves.
             if self.word.compare_exchange(w.0, to.0, Relaxed, Relaxed).is_ok() {
                 return true;
             }

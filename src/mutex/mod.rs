@@ -11,11 +11,10 @@
 //! | A     | K, W?  | taken before the woken waiter came         | A just releases: K's holder sees to the rest           |
 //! | A     | S W K? | the front waiter was woken and lost too long | A hands over to it                                     |
 //!
-//! I1. The queue is not empty => W, or a releaser whose swap took W away is about to restore it. Otherwise W and the queue
-//!     change under the queue's lock; W may outlive the queue (one slow release).
-//! I2. W and owner 0 => somebody (a woken waiter, or an unlocker on its way to the queue) tries, or passes on (R4). K says
-//!     so: set, it has a holder; clear, because a releaser's swap or another woken waiter took it, there may still be one,
-//!     and the next release wakes one more than it must.
+//! I1. The queue is not empty => W, or a releaser whose swap took W away is about to restore it. W and S are set under the
+//!     queue's lock or by that releaser, and cleared under the lock; W may outlive the queue (one slow release).
+//! I2. W and owner 0 => K, or such a releaser: somebody (a woken waiter, or an unlocker on its way to the queue) tries, or
+//!     passes K on (R4). K has one holder whenever it is set; it is set only while the mutex is free.
 //! I3. S => owner is not 0, and W.
 //! I4. `more` is touched by the owner only. A thread whose id is in `word`, and who is not in a wait, is the owner. `more`
 //!     counts the levels above the first: it is 0 whenever the mutex is free, so that neither the first lock nor the last
@@ -24,8 +23,7 @@
 //!     unless it was granted or woken.
 //! E1. The release (swap or compare-exchange) -> the next owner's acquiring compare-exchange: the critical section.
 //! E2. A hand-over stores the owner relaxed; the new owner takes over by its claim (claim E1).
-//! E3. K's holder, when it passes K on, has the critical section of who released; so the claim WOKEN carries it, and the
-//!     woken waiter's own acquiring compare-exchange does again.
+//! E3. A woken waiter takes over by its own acquiring compare-exchange, not by the claim.
 //!
 //! `word` is written by read-modify-writes only. A newcomer may take a free mutex before the woken waiter (barging): that
 //! is what makes it fast; S bounds how long a waiter can lose.
@@ -63,7 +61,8 @@ use word::{W, Word};
 /// [`owner`](Self::owner) says that the owner is dead. There is no poisoning: a guard gives its level back while unwinding.
 ///
 /// Newcomers may take a free mutex before a waiter that was woken for it; a waiter that has lost for 1 ms (see
-/// [`Schedule`](crate::Schedule)) is handed the mutex at the next release. Waiters queue in order of arrival.
+/// [`Schedule`](crate::Schedule)) is handed the mutex at the next release (at the one after it, if it
+/// asks in the middle of a release). Waiters queue in order of arrival.
 ///
 /// # Examples
 /// ```
@@ -265,7 +264,7 @@ impl Mutex {
     /// # Ordering
     /// If it frees the mutex, everything before happens-before the next owner's lock returns.
     /// # Cost
-    /// One compare-exchange for the last level, none for others. With a waiter: a wake-up.
+    /// One swap for the last level, no read-modify-write for others. With a waiter: a wake-up.
     #[inline]
     pub fn release(&self, me: &Participant) -> Result<(), NotOwner> {
         if !self.try_release_if(Word::of(me), || true) {

@@ -144,7 +144,7 @@ impl Claim {
         loop {
             // ORDERING: Relaxed. Only this thread leaves IDLE; the queue's lock publishes the wait.
             let w = Word(self.0.load(Relaxed));
-            debug_assert_eq!(w.phase(), IDLE, "a wait inside a wait");
+            assert!(w.phase() == IDLE, "a wait inside a wait");
             if w.has(STOP) {
                 return Err(Refusal::ShutDown);
             }

@@ -109,7 +109,7 @@ impl Blocker {
         Self { kind, label, thread: None, since: Instant::now() }
     }
     pub(crate) fn join(thread: Thread) -> Self {
-        Self { kind: BlockerKind::Join, label: None, thread: Some(thread), since: Instant::now() }
+        Self { thread: Some(thread), ..Self::new(BlockerKind::Join, None) }
     }
 
     /// The kind of thing waited for.

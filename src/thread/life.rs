@@ -17,7 +17,7 @@ use super::{Blocker, Name, Participant, SignalPolicy};
 use crate::error::{Dead, SignalError};
 use crate::id::{RuntimeId, ThreadId};
 use crate::park::{Entry, Outcome, Waiter};
-use crate::shim::{Arc, Mutex};
+use crate::shim::{self, Arc, Mutex};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
@@ -299,10 +299,11 @@ impl Thread {
                 let mut inbox = self.0.inbox.lock();
                 kept.append(&mut inbox.requests);
                 inbox.requests = kept;
-                // Its wait ends; it cannot begin another one before TAKEN is given back.
-                let wake = self.0.record.waiter().claim_any(Outcome::Serve);
+                // Its wait ends; it cannot begin another one before TAKEN is given back. A thread that is over has none.
+                let alive = inbox.alive;
+                let wake = alive.then(|| self.0.record.waiter().claim_any(Outcome::Serve));
                 drop(inbox);
-                if let Some(wake) = wake {
+                if let Some(Some(wake)) = wake {
                     wake.now();
                 }
             }
@@ -371,8 +372,12 @@ impl Thread {
             let mut inbox = self.0.inbox.lock();
             if inbox.requests.is_empty() {
                 inbox.alive = false;
-                return;
+                break;
             }
+        }
+        // A thread that never ran, or ends outside, may have a proxy at work: the record is not free before it is done.
+        while !self.0.record.gate().leave_safe() {
+            shim::yield_now();
         }
     }
 

@@ -50,7 +50,8 @@ pub trait Context {
 }
 
 /// The token of the current thread: `!Send`, one per attached thread. Dropping it detaches: mutexes that the thread still
-/// owns stay locked for ever, as in Emacs, and [`Mutex::owner`](crate::Mutex::owner) then says that the owner is dead.
+/// owns stay locked for ever, as in Emacs, and [`Mutex::owner`](crate::Mutex::owner) then says that the owner is dead. Requests that
+/// are left run in the drop, and one that another thread runs for this one is awaited.
 ///
 /// ```compile_fail
 /// let vm = selvedge::Runtime::new();

@@ -99,8 +99,12 @@ impl Record {
         self.losses.load(Relaxed)
     }
 
-    /// The thread lost the mutex at this address: guards of it that were made before are void. Own thread only.
-    pub(crate) fn count_loss(&self, mutex: usize) {
+    /// The thread `id` lost the mutex at this address: guards of it that were made before are void. On that thread only;
+    /// if its token is gone by now, so are its guards.
+    pub(crate) fn count_loss(&self, id: ThreadId, mutex: usize) {
+        if self.id_bits() != id.get() {
+            return;
+        }
         // ORDERING: Relaxed. As `losses`.
         let n = self.losses.fetch_add(1, Relaxed) + 1;
         self.lost.with_mut(|lost| {
@@ -135,7 +139,7 @@ impl Record {
 
 /// Slots of the first segment; each further one has twice as many.
 const FIRST: u32 = if cfg!(selvedge_loom) { 4 } else { 64 };
-const SEGMENTS: usize = (ThreadId::SLOT_BITS - FIRST.trailing_zeros()) as usize;
+const SEGMENTS: usize = (ThreadId::SLOT_BITS - FIRST.trailing_zeros()) as usize + 1;
 
 /// The process-wide slab.
 pub(crate) struct Slab {

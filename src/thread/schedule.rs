@@ -64,7 +64,7 @@ impl Schedule {
     pub fn hand_over_after(self, time: Option<Duration>) -> Self {
         Self { hand_over_after: time, ..self }
     }
-    /// Every contended release hands the mutex over. Fair, and several times slower under load. Default false.
+    /// Contended releases hand the mutex over (but for a waiter that queues in the middle of one). Fair, and several times slower under load. Default false.
     pub fn fair(self, fair: bool) -> Self {
         Self { fair, ..self }
     }

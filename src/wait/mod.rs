@@ -18,6 +18,7 @@
 mod point;
 mod sleep;
 
+use crate::id::ThreadId;
 use crate::park::{Entry, Epoch, Outcome, Ready, Refusal, Waiter};
 use crate::shim;
 use crate::thread::baton::{Baton, Deadline};
@@ -34,6 +35,7 @@ pub(crate) struct WouldBlock;
 /// Sets a mask for as long as it lives.
 struct Masked<'a, C: Context + ?Sized> {
     cx: &'a mut C,
+    id: ThreadId,
     old: Mask,
 }
 
@@ -41,14 +43,17 @@ impl<'a, C: Context + ?Sized> Masked<'a, C> {
     fn new(cx: &'a mut C, change: impl FnOnce(&mut Mask)) -> Self {
         let mut mask = cx.me().mask();
         change(&mut mask);
-        let old = cx.me().set_mask(mask);
-        Self { cx, old }
+        let (id, old) = (cx.me().id(), cx.me().set_mask(mask));
+        Self { cx, id, old }
     }
 }
 
 impl<C: Context + ?Sized> Drop for Masked<'_, C> {
     fn drop(&mut self) {
-        self.cx.me().set_mask(self.old);
+        // A token that was put in the place of ours has a mask of its own.
+        if self.cx.me().id() == self.id {
+            self.cx.me().set_mask(self.old);
+        }
     }
 }
 
@@ -168,10 +173,14 @@ fn park(
     }
 }
 
-/// RUN -> SAFE although there may be requests: what anybody may answer is answered as a proxy would.
+/// RUN -> SAFE although there may be requests: what anybody may answer is answered as a proxy would. A request that reaches
+/// this thread's token by a way of its own cannot wait with it.
 fn safe_whatever_comes(me: &Participant) {
     if me.record().gate().force_safe() {
+        let mask = me.mask();
+        me.set_mask(Mask { no_blocking: true, ..mask });
         me.thread().serve_as_own_proxy();
+        me.set_mask(mask);
     }
 }
 
