@@ -9,10 +9,12 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 fn main() {
     harness::run(vec![
-        spawn_join(),
+        spawn_join("thread/spawn_join/1", false),
+        spawn_join("thread/spawn_join/1_cpu", true),
         attach_detach(),
         safe_point_quiet(),
         identity(),
@@ -21,24 +23,39 @@ fn main() {
     ]);
 }
 
-/// A thread that does nothing, from birth to join. Decides whether a VM needs a pool of its own.
-fn spawn_join() -> Cell {
+/// A thread that does nothing, from birth to join. Decides whether a VM needs a pool of its own. Where the system puts the
+/// child decides half of it, so it is measured as the system likes and on one CPU.
+fn spawn_join(id: &'static str, one_cpu: bool) -> Cell {
+    /// On a thread of its own, whose children inherit its CPU.
+    fn apart(one_cpu: bool, work: impl FnOnce() -> Duration + Send) -> Duration {
+        let run = move || {
+            if one_cpu {
+                stay_on_cpu(0);
+            }
+            work()
+        };
+        thread::scope(|s| s.spawn(run).join().unwrap())
+    }
     let vm = Runtime::new();
-    let mut cx = vm.attach("main").unwrap();
-    Cell::new("thread/spawn_join/1", 400)
+    Cell::new(id, 400)
         .entrant("selvedge", move |n| {
-            wall_time(|| {
-                for _ in 0..n {
-                    let child = vm.spawn((), |_| Ok::<(), ()>(())).unwrap();
-                    child.join(&mut cx).unwrap();
-                }
+            apart(one_cpu, || {
+                let mut cx = vm.attach("parent").unwrap();
+                wall_time(|| {
+                    for _ in 0..n {
+                        let child = vm.spawn((), |_| Ok::<(), ()>(())).unwrap();
+                        child.join(&mut cx).unwrap();
+                    }
+                })
             })
         })
-        .entrant("std", |n| {
-            wall_time(|| {
-                for _ in 0..n {
-                    thread::spawn(|| ()).join().unwrap();
-                }
+        .entrant("std", move |n| {
+            apart(one_cpu, || {
+                wall_time(|| {
+                    for _ in 0..n {
+                        thread::spawn(|| ()).join().unwrap();
+                    }
+                })
             })
         })
 }
