@@ -195,6 +195,7 @@ impl Drop for Slab {
     /// The model checker makes a slab per execution.
     fn drop(&mut self) {
         for (i, s) in self.segments.iter().enumerate() {
+            // ORDERING: Relaxed. Nobody else is left.
             let records = s.load(Relaxed);
             if !records.is_null() {
                 let records = std::ptr::slice_from_raw_parts_mut(records, (FIRST << i) as usize);
