@@ -45,7 +45,7 @@ impl Mutex {
         }
     }
 
-    /// Sets W, and S if `starving` and owned: a thread may wait. True: the mutex is free and nobody was on his way to it; K
+    /// Sets W, and S if `starving` and owned: a thread may wait. True: the mutex is free and nobody was on the way to it; K
     /// is the caller's now, to pass on.
     pub(super) fn demand(&self, starving: bool) -> bool {
         loop {

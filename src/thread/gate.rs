@@ -2,7 +2,7 @@
 //!
 //! | `word`           | meaning                                             | leaves by                                   |
 //! |------------------|-----------------------------------------------------|---------------------------------------------|
-//! | RUN (no SAFE)    | the thread runs Lisp                                | itself, `enter_safe`                        |
+//! | RUN (no SAFE)    | the thread runs Lisp                                | itself, `enter_safe`, `force_safe`          |
 //! | SAFE             | it sleeps or runs foreign code                      | itself, `leave_safe`; a proxy, `take`       |
 //! | SAFE TAKEN       | a proxy carries out its requests                    | the proxy, `give_back`                      |
 //! | SAFE TAKEN COMING| the same, and the thread waits to come back         | the proxy, which then unparks it            |
@@ -13,7 +13,7 @@
 //! I1. A thread that is SAFE touches its claim word, its gate and its parker, and nothing else (G1).
 //! I2. TAKEN has one holder; under it nothing polls, waits or locks a Lisp lock.
 //! I3. REQ is cleared before the inbox is drained, so a request pushed later sets it again.
-//! E1. `enter_safe`'s Release -> `take`'s Acquire: what the thread did before it went to sleep.
+//! E1. `enter_safe`'s or `force_safe`'s Release -> `take`'s Acquire: what the thread did before it slept or went outside.
 //! E2. `give_back`'s Release -> `leave_safe`'s Acquire: what the proxy did for it.
 //!
 //! The word is written by read-modify-writes only; every compare-exchange keeps the other bits.
