@@ -7,7 +7,7 @@
 //! | none, in a claimer's hand | either   | popped, about to be claimed            | the claim, or its loss                       |
 //!
 //! I1. Order of the locks: this queue's, then the mutex's.
-//! I2. A notifier owns the mutex, so the mutex stays owned while waiters move; W is set before the first one is claimed.
+//! I2. A notifier owns the mutex, so the mutex stays owned while waiters move; the mutex is ARMED before the first one is claimed.
 //! I3. Whoever leaves otherwise than GRANTED or WOKEN takes both locks before its wait is over: nobody has its node then.
 //! I4. A condition-wait returns with the mutex at the depth it had, whatever ended it, but for `Lost` (R3): the way back is
 //!     uninterruptible.
@@ -152,8 +152,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         }
         let mut n = 0;
         let mut queue = self.queue.lock();
-        let mut lockers = mutex.queue.lock();
-        mutex.expect_waiters();
+        let mut lockers = mutex.expect_waiters();
         while n < max {
             let Some(ticket) = queue.pop() else { break };
             match self.move_over(mutex, &mut lockers, ticket) {
@@ -163,7 +162,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
                     n += 1;
                     drop((lockers, queue));
                     wake.now();
-                    (queue, lockers) = (self.queue.lock(), mutex.queue.lock());
+                    (queue, lockers) = (self.queue.lock(), mutex.expect_waiters());
                 }
             }
         }
@@ -186,13 +185,13 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
     /// A notified waiter leaves without the mutex: the notification goes to the next one. The caller owns nothing.
     fn pass_notification_on(&self, mutex: &Mutex) {
         let mut queue = self.queue.lock();
-        let mut lockers = mutex.queue.lock();
+        let mut lockers = mutex.call();
         while let Some(ticket) = queue.pop() {
             match self.move_over(mutex, &mut lockers, ticket) {
                 Moved::Over => {}
                 Moved::Yes => {
                     drop(queue);
-                    return mutex.admit(lockers);
+                    return mutex.wake(lockers);
                 }
                 Moved::Woken(wake) => {
                     drop((lockers, queue));
@@ -230,7 +229,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         })?;
         let object = address(mutex);
         self.queue.lock().push_back(waiter, Entry { id, epoch, starves: false, object });
-        let saved = mutex.release_all();
+        let saved = mutex.release_all(record);
         let outcome = wait::publish(me, on, || wait::sleep(me, epoch, deadline));
         let was_moved = waiter.state().was_moved();
         // However this ends without the mutex, by shutdown or by a hook's panic: its guards are void (R3).

@@ -1,7 +1,7 @@
 //! What the models of the rooms share: a runtime, threads seated before anything races, a log that loom watches.
 
 use selvedge::model::{Seat, UnsafeCell, thread};
-use selvedge::{Participant, Runtime, Schedule, Thread};
+use selvedge::{Mutex, Participant, Runtime, Schedule, Thread};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,17 @@ pub fn fair() -> Runtime {
 /// A runtime whose woken waiters are owed a hand-over once they lose.
 pub fn impatient() -> Runtime {
     Runtime::builder().schedule(Schedule::new().hand_over_after(Some(Duration::ZERO))).build()
+}
+
+/// A runtime whose releases are plain stores, once a mutex is [`quiet`].
+pub fn plain() -> Runtime {
+    Runtime::builder().schedule(Schedule::new().hand_over_after(None).membarrier(true)).build()
+}
+
+/// The mutex leaves the mode that it was made in: its next release is a plain store under [`plain`], else a swap.
+pub fn quiet(m: &Mutex, me: &mut Participant) {
+    m.acquire(me).unwrap();
+    m.release(me).unwrap();
 }
 
 /// Preemptions of a model of three threads that takes a minute with two: one in the short list.

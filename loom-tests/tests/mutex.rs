@@ -3,8 +3,12 @@
 
 use loom_tests::scene::{Log, barging, fair, go, heaviest, heavy, impatient, seats, soon};
 use loom_tests::{check, long};
-use selvedge::model::is_idle;
-use selvedge::{BlockerKind, LockError, Mutex, Participant, Runtime, uninterruptible};
+use selvedge::model::{is_idle, thread};
+use selvedge::{
+    Blocker, BlockerKind, Context, LockError, Mutex, Participant, Runtime, uninterruptible,
+};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 struct S {
@@ -122,36 +126,33 @@ fn levels_belong_to_the_owner() {
     });
 }
 
-/// The waiter in the middle gives up while it may have K; the one behind it must not sleep for ever (R4).
-fn pass_on(name: &'static str, timed: bool) {
-    // Without a preemption the deadline does not fire in the woken waiter's hand.
-    let must: &[&str] = if timed && !long() { &["ok"] } else { &["", "ok"] };
-    check(name, heaviest(), 13_000, must, move || {
+/// A woken waiter is told by a signal not to wait while the mutex is taken again; the one behind it must not sleep for
+/// ever (R4). Kills a waiter that keeps K. Bound 0; long 1.
+#[test]
+fn an_interrupted_woken_waiter_gives_k_back() {
+    let must: &[&str] = if long() { &["", "ok"] } else { &[""] };
+    check("mutex.pass_on_interrupt", heaviest(), 200, must, || {
         let vm = barging();
         let ([a, b, c], [_, tb, _]) = seats(&vm);
         let s = shared();
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
-        let t = go(&s, b, move |s, me| {
-            let r = if timed { s.m.acquire_until(me, soon()) } else { s.m.acquire(me) };
-            match r {
-                Ok(()) => {
-                    s.log.put("ok");
-                    s.m.release(me).unwrap();
-                }
-                Err(LockError::Interrupted) => assert!(me.take_signal().is_some()),
-                Err(e) => assert_eq!(e, LockError::TimedOut),
+        let t = go(&s, b, move |s, me| match s.m.acquire(me) {
+            Ok(()) => {
+                s.log.put("ok");
+                s.m.release(me).unwrap();
+            }
+            Err(e) => {
+                assert_eq!(e, LockError::Interrupted);
+                assert!(me.take_signal().is_some());
             }
         });
-        let u = go(&s, c, |s, me| {
-            s.m.acquire(me).unwrap();
-            s.m.release(me).unwrap();
-        });
+        let u = go(&s, c, |s, me| visit(s, me, ""));
+        thread::yield_now();
         s.m.release(&me).unwrap();
-        if !timed {
-            let _ = tb.signal(&me, ()).unwrap();
-        }
         s.m.acquire(&mut me).unwrap();
+        let _ = tb.signal(&me, ()).unwrap();
+        thread::yield_now();
         s.m.release(&me).unwrap();
         t.join().unwrap();
         u.join().unwrap();
@@ -159,16 +160,56 @@ fn pass_on(name: &'static str, timed: bool) {
     });
 }
 
-/// Kills a woken waiter that only clears K, by a signal. Bound 0; long 1.
-#[test]
-fn an_interrupted_woken_waiter_passes_on() {
-    pass_on("mutex.pass_on_interrupt", false);
+/// An interpreter that panics in its `me`, once it was woken.
+struct Trap<'a> {
+    me: &'a mut Participant,
+    calls: Cell<u32>,
 }
 
-/// The same by a deadline. Bound 0; long 1.
+impl Context for Trap<'_> {
+    fn me(&self) -> &Participant {
+        let calls = self.calls.get();
+        self.calls.set(calls.saturating_sub(1));
+        if calls == 1 {
+            std::panic::resume_unwind(Box::new(()));
+        }
+        self.me
+    }
+    fn me_mut(&mut self) -> &mut Participant {
+        self.me
+    }
+    fn before_block(&mut self, _: &Blocker) {
+        // One for the end of the hook, one for the mask, one before the sleep, one after it.
+        self.calls.set(5);
+    }
+}
+
+/// A woken waiter panics with K in hand: the next one gets it. Kills a waiter that only clears K. Bound 0; long 1.
 #[test]
-fn a_timed_out_woken_waiter_passes_on() {
-    pass_on("mutex.pass_on_timeout", true);
+fn a_panic_passes_on() {
+    let must: &[&str] = if long() { &["", "ok"] } else { &[""] };
+    check("mutex.pass_on_panic", heaviest(), 24, must, || {
+        let vm = barging();
+        let ([a, b, c], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| {
+            let mut cx = Trap { me, calls: Cell::new(0) };
+            let taken = catch_unwind(AssertUnwindSafe(|| s.m.acquire(&mut cx)));
+            cx.calls.set(0);
+            if taken.is_ok() {
+                s.log.put("ok");
+                s.m.release(cx.me()).unwrap();
+            }
+        });
+        let u = go(&s, c, |s, me| visit(s, me, ""));
+        thread::yield_now();
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        end(&s)
+    });
 }
 
 fn deadline(name: &'static str, vm: fn() -> Runtime, at_least: usize) {

@@ -2,12 +2,12 @@
 //! edges are those of `mutex`.
 
 use super::guard::Stamp;
-use super::word::{K, S, W, Word};
+use super::mode::Mode;
 use super::{Guard, Mutex, Owner};
 use crate::error::LockError;
-use crate::id::ThreadId;
 use crate::park::{Entry, Outcome, QueueGuard, Refusal};
 use crate::shim::{self, Ordering::*, planted};
+use crate::thread::record::Record;
 use crate::thread::{Blocker, BlockerKind, Context, Participant};
 use crate::wait;
 use std::time::Instant;
@@ -35,92 +35,62 @@ pub(super) enum Queued {
     Free,
 }
 
+/// Looks at a taken mutex that come after pauses of the CPU; those after them let other threads run first.
+const PAUSED_LOOKS: u32 = 3;
+
 impl Mutex {
-    /// A release took flags away that came between its look and its swap: what W and S stood for is restored. K was not
-    /// among them: nobody sets it while there is an owner.
-    #[cold]
-    pub(super) fn restore(&self, old: Word) {
-        if old.has(W) && !planted("restore-forgets-waiters") && self.demand(old.has(S)) {
-            self.pass_on(self.queue.lock());
-        }
+    pub(super) fn set_mode(&self, _locked: &QueueGuard<'_>, mode: Mode) {
+        // ORDERING: Relaxed. A plain store: I7. What it tells is ordered by the queue's lock, E1, E4 and E5.
+        self.mode.store(mode.0, Relaxed);
     }
 
-    /// Sets W, and S if `starving` and owned: a thread may wait. True: the mutex is free and nobody was on the way to it; K
-    /// is the caller's now, to pass on.
-    pub(super) fn demand(&self, starving: bool) -> bool {
+    /// Every release sees, from now on, that somebody queues: with the queue's lock, which it may give back meanwhile.
+    pub(crate) fn call(&self) -> QueueGuard<'_> {
         loop {
-            // ORDERING: Relaxed. The compare-exchange decides.
-            let w = Word(self.word.load(Relaxed));
-            let idle = w.is_free() && !w.has(K);
-            let to = match (idle, starving && !w.is_free()) {
-                (true, _) => w.with(W | K),
-                (false, true) => w.with(W | S),
-                (false, false) => w.with(W),
-            };
-            // ORDERING: Relaxed twice. If there is an owner, its release finds W.
-            if self.word.compare_exchange(w.0, to.0, Relaxed, Relaxed).is_ok() {
-                return idle;
+            let queue = self.queue.lock();
+            let mode = self.mode();
+            if mode.is_armed() {
+                return queue;
             }
-        }
-    }
-
-    /// Frees the mutex. The caller owns it, at its first level.
-    pub(super) fn free_contended(&self) {
-        loop {
-            // ORDERING: Relaxed. The compare-exchange decides.
-            let w = Word(self.word.load(Relaxed));
-            if w.has(S) {
-                return self.hand_over();
+            if mode == Mode::STEADY {
+                self.set_mode(&queue, mode.armed());
+                // ORDERING: Release, E5.
+                self.owner.fetch_or(0, Release);
+                return queue;
             }
-            let to = if w.has(W) { w.freed().with(K) } else { w.freed() };
-            // ORDERING: Release, E1; Relaxed on failure, where nothing happened.
-            if self.word.compare_exchange(w.0, to.0, Release, Relaxed).is_ok() {
-                if w.has(W) && !w.has(K) {
-                    // K is ours (I2).
-                    self.pass_on(self.queue.lock());
-                }
-                return;
-            }
-        }
-    }
-
-    /// The caller holds K and does not want the mutex: the next waiter gets it, or nobody needs it.
-    pub(super) fn pass_on(&self, mut queue: QueueGuard<'_>) {
-        loop {
-            // ORDERING: Relaxed. The compare-exchange decides, and sees an owner who came.
-            let w = Word(self.word.load(Relaxed));
-            if !w.is_free() || queue.is_empty() || planted("pass-on-only-clears-K") {
-                let to = w.without(if queue.is_empty() { W | K | S } else { K });
-                // ORDERING: Relaxed twice. If there is an owner, its release finds W.
-                if self.word.compare_exchange(w.0, to.0, Relaxed, Relaxed).is_ok() {
-                    return;
-                }
-                continue;
-            }
-            let ticket = queue.pop().expect("the queue is not empty");
-            if let Some(wake) = ticket.claim(Outcome::Woken) {
+            let Some(called) = mode.called() else {
                 drop(queue);
-                return wake.now();
+                shim::yield_now();
+                continue;
+            };
+            self.set_mode(&queue, called);
+            drop(queue);
+            if !planted("no-barrier") {
+                shim::heavy_fence();
             }
+            let queue = self.queue.lock();
+            self.set_mode(&queue, self.mode().answered());
+            return queue;
         }
     }
 
-    /// Gives the mutex to the front waiter. The caller owns it.
+    /// Frees the mutex, which is in STEADY or QUEUE. The caller owns it, at its first level.
     #[cold]
-    pub(super) fn hand_over(&self) {
+    pub(super) fn release_slowly(&self, record: &'static Record) {
+        if self.mode() == Mode::STEADY {
+            // ORDERING: Release, E1; Acquire, E5.
+            self.owner.swap(0, AcqRel);
+            if self.mode() != Mode::STEADY {
+                self.release_late();
+            }
+            return;
+        }
         let mut queue = self.queue.lock();
-        // ORDERING: Relaxed. K cannot change: who sets it needs owner 0, who takes it back the queue's lock. W and S may be
-        // set by `demand` meanwhile; they are computed anew from the queue.
-        let k = Word(self.word.load(Relaxed)).0 & K;
-        while let Some(ticket) = queue.pop() {
-            let flags = match (queue.is_empty(), queue.front_starves()) {
-                (true, _) => k,
-                (false, false) => k | W,
-                (false, true) => k | W | S,
-            };
+        while queue.front_starves() {
+            let ticket = queue.pop().expect("a front that starves");
             let early = planted("grant-before-owner").then(|| ticket.claim(Outcome::Granted));
             // ORDERING: Relaxed. The waiter takes over by its claim, E2.
-            self.word.swap(Word::owned_by(ticket.entry().id).with(flags).0, Relaxed);
+            self.owner.store(ticket.entry().id.get(), Relaxed);
             if let Some(wake) = early.unwrap_or_else(|| ticket.claim(Outcome::Granted)) {
                 drop(queue);
                 return wake.now();
@@ -129,39 +99,71 @@ impl Mutex {
                 break;
             }
         }
-        // Nobody is left. Who holds K is on its way.
+        if queue.is_empty() {
+            let quiet = if record.steady() { Mode::STEADY } else { Mode::PLAIN };
+            self.set_mode(&queue, self.mode().idler(quiet));
+        }
         // ORDERING: Release, E1.
-        self.word.swap(k, Release);
+        self.owner.store(0, Release);
+        self.wake(queue);
     }
 
-    /// Takes a free mutex; with K in hand, takes K back.
-    pub(super) fn take(&self, id: ThreadId, woken: bool) -> bool {
-        loop {
-            // ORDERING: Relaxed. The compare-exchange decides.
-            let w = Word(self.word.load(Relaxed));
-            if !w.is_free() {
-                return false;
-            }
-            let flags = if woken { w.without(K) } else { w };
-            let to = Word::owned_by(id).with(flags.0);
-            // ORDERING: Acquire, E1; Relaxed on failure, where nothing is taken over.
-            if self.word.compare_exchange(w.0, to.0, Acquire, Relaxed).is_ok() {
-                return true;
+    /// The caller freed the mutex, and saw afterwards that somebody had called (I2).
+    #[cold]
+    pub(super) fn release_late(&self) {
+        if !planted("late-release-leaves") {
+            self.wake(self.queue.lock());
+        }
+    }
+
+    /// Wakes the front waiter if the mutex is free and nobody is on the way to it.
+    pub(crate) fn wake(&self, mut queue: QueueGuard<'_>) {
+        let mode = self.mode();
+        if mode.has_k() || self.is_taken() {
+            // Its release will look at the queue; or K's holder sees to the rest.
+            return;
+        }
+        while let Some(ticket) = queue.pop() {
+            if let Some(wake) = ticket.claim(Outcome::Woken) {
+                self.set_mode(&queue, mode.with_k());
+                drop(queue);
+                return wake.now();
             }
         }
     }
 
-    /// Looks at the mutex for a while, ever more rarely: each look steals the line from the owner.
+    /// The caller holds K and does not want the mutex: the next waiter gets it, or nobody needs it.
+    pub(super) fn pass_on(&self) {
+        let queue = self.queue.lock();
+        self.set_mode(&queue, self.mode().without_k());
+        if !planted("pass-on-only-clears-K") {
+            self.wake(queue);
+        }
+    }
+
+    fn is_taken(&self) -> bool {
+        // ORDERING: Relaxed. A hint to a lock; under the queue's lock, I2.
+        self.owner.load(Relaxed) != 0
+    }
+
+    /// Looks at the mutex for a while, ever more rarely: each look steals the line from the owner. Ends if the thread is
+    /// asked for something, which it answers on its way to sleep.
     pub(super) fn look(&self, me: &Participant) -> bool {
         for n in 1..=me.runtime().schedule().looks {
-            if self.take(me.id(), false) {
+            if !self.is_taken() && self.take(me.id()) {
                 return true;
             }
-            for _ in 0..1u32 << n.min(6) {
-                shim::pause();
+            if n <= PAUSED_LOOKS {
+                for _ in 0..1u32 << n {
+                    shim::pause();
+                }
+            } else if me.record().gate().look().is_quiet() {
+                shim::yield_now();
+            } else {
+                break;
             }
         }
-        self.take(me.id(), false)
+        !self.is_taken() && self.take(me.id())
     }
 
     #[cold]
@@ -171,7 +173,7 @@ impl Mutex {
         deadline: Option<Instant>,
     ) -> Result<(), LockError> {
         if self.is_owner(cx.me()) {
-            return self.one_more(); // with flags in the word
+            return self.one_more();
         }
         if self.look(cx.me()) {
             return Ok(());
@@ -208,7 +210,7 @@ impl Mutex {
         impl Drop for Hand<'_> {
             fn drop(&mut self) {
                 if self.has_k {
-                    self.mutex.pass_on(self.mutex.queue.lock());
+                    self.mutex.pass_on();
                 }
             }
         }
@@ -219,15 +221,17 @@ impl Mutex {
             if self.is_owner(me) {
                 return Ok(Taken::ByHook);
             }
-            if self.take(me.id(), hand.has_k) {
-                hand.has_k = false;
+            if !self.is_taken() && self.take(me.id()) {
+                if std::mem::take(&mut hand.has_k) {
+                    let queue = self.queue.lock();
+                    self.set_mode(&queue, self.mode().without_k());
+                }
                 return Ok(Taken::Now);
             }
-            let outcome = match self.queue_up(me, how, hand.has_k, served)? {
+            let outcome = match self.queue_up(me, how, &mut hand.has_k, served)? {
                 Queued::Slept(outcome) => outcome,
                 Queued::Free => continue,
             };
-            // Queueing gave K back.
             hand.has_k = outcome == Outcome::Woken;
             match outcome {
                 Outcome::Granted => return Ok(Taken::Now),
@@ -243,12 +247,13 @@ impl Mutex {
         }
     }
 
-    /// Steps 2 to 4 of a wait. `Err`: no wait began, and K, if the caller has it, is still its own.
+    /// Steps 2 to 4 of a wait. Who queues gives K back, as does who may not wait: there is an owner, whose release will look
+    /// at the queue.
     pub(super) fn queue_up(
         &self,
         me: &Participant,
         how: &How,
-        woken: bool,
+        has_k: &mut bool,
         served: bool,
     ) -> Result<Queued, LockError> {
         if !how.any_owner {
@@ -256,24 +261,24 @@ impl Mutex {
         }
         let (record, id) = (me.record(), me.id());
         let schedule = me.runtime().schedule();
+        let woken = *has_k;
         let owed =
             woken && schedule.hand_over_after.is_some_and(|t| shim::is_past(how.on.since(), t));
         let starves = owed || schedule.fair;
+        let mut queue = self.call();
+        if !self.is_taken() && !planted("queue-on-free") {
+            return Ok(Queued::Free);
+        }
+        if std::mem::take(has_k) && !planted("requeue-keeps-K") {
+            self.set_mode(&queue, self.mode().without_k());
+        }
         let epoch =
             if how.interruptible { wait::begin(me) } else { wait::begin_uninterruptible(me) };
         let epoch = epoch.map_err(|refusal| match refusal {
             Refusal::Interrupted => LockError::Interrupted,
             Refusal::ShutDown => LockError::ShutDown,
         })?;
-        let mut queue = self.queue.lock();
-        if !self.announce(woken, starves) {
-            drop(queue);
-            return match wait::withdraw(me) {
-                Some(Outcome::Interrupted) => Err(LockError::Interrupted),
-                Some(Outcome::ShutDown) => Err(LockError::ShutDown),
-                _ => Ok(Queued::Free),
-            };
-        }
+        self.set_mode(&queue, self.mode().busy());
         let entry = Entry { id, epoch, starves, object: 0 };
         if woken || served {
             queue.push_front(record.waiter(), entry);
@@ -288,23 +293,6 @@ impl Mutex {
         }
         record.waiter().state().end();
         Ok(Queued::Slept(outcome))
-    }
-
-    /// Sets W, and S if a hand-over is owed; gives K back. Under the queue's lock. False: the mutex is free.
-    pub(super) fn announce(&self, woken: bool, starves: bool) -> bool {
-        loop {
-            // ORDERING: Relaxed. The compare-exchange decides.
-            let w = Word(self.word.load(Relaxed));
-            if w.is_free() && !planted("queue-on-free") {
-                return false;
-            }
-            let to = w.with(if starves { W | S } else { W });
-            let to = to.without(if woken && !planted("requeue-keeps-K") { K } else { 0 });
-            // ORDERING: Relaxed twice. It fails if the owner leaves.
-            if self.word.compare_exchange(w.0, to.0, Relaxed, Relaxed).is_ok() {
-                return true;
-            }
-        }
     }
 
     /// Two runtimes do not wait for each other.

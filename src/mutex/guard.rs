@@ -5,7 +5,8 @@
 //!     was, one comparison tells; else the record knows which mutex was lost when, or that the thread is over.
 //! I2. The handle is followed once per operation: it may lie.
 
-use super::{Mutex, Word};
+use super::Mutex;
+use crate::id::ThreadId;
 use crate::thread::Participant;
 use crate::thread::record::Record;
 use std::fmt;
@@ -48,7 +49,7 @@ pub struct Guard<H: Deref<Target = Mutex>> {
 #[derive(Clone, Copy)]
 pub(super) struct Stamp {
     record: &'static Record,
-    mine: Word,
+    id: ThreadId,
     losses: u64,
 }
 
@@ -56,7 +57,7 @@ impl Stamp {
     #[inline(always)]
     pub(super) fn now(me: &Participant) -> Self {
         let record = me.record();
-        Self { record, mine: Word::of(me), losses: record.losses() }
+        Self { record, id: me.id(), losses: record.losses() }
     }
 }
 
@@ -72,23 +73,22 @@ impl<H: Deref<Target = Mutex>> Guard<H> {
     }
 }
 
-/// Flags in the word, or a level that may be gone. Single values: a stamp by reference would be stored before each free.
+/// A level that may be gone. Single values: a stamp by reference would be stored before each free.
 #[cold]
-fn give_back(mutex: &Mutex, record: &'static Record, mine: Word, losses: u64) {
+fn give_back(mutex: &Mutex, record: &'static Record, id: ThreadId, losses: u64) {
     // On the thread that made the guard, if that lives at all: then nobody else changes whether it owns the mutex.
-    let gone = record.id_bits() != mine.owner()
-        || record.lost_since(std::ptr::from_ref(mutex).addr(), losses);
-    if !gone && mutex.owner().is_some_and(|owner| owner.id().get() == mine.owner()) {
-        mutex.release_flagged();
-    }
+    let lives = record.id_bits() == id.get();
+    mutex.release_if(id, record, || {
+        lives && !record.lost_since(std::ptr::from_ref(mutex).addr(), losses)
+    });
 }
 
 impl<H: Deref<Target = Mutex>> Drop for Guard<H> {
     #[inline]
     fn drop(&mut self) {
-        let (mutex, Stamp { record, mine, losses }) = (&*self.mutex, self.stamp);
-        if !mutex.try_release_if(mine, || record.losses() == losses) {
-            give_back(mutex, record, mine, losses);
+        let (mutex, Stamp { record, id, losses }) = (&*self.mutex, self.stamp);
+        if !mutex.release_if(id, record, || record.losses() == losses) {
+            give_back(mutex, record, id, losses);
         }
     }
 }

@@ -1,45 +1,54 @@
-//! The recursive mutex: one word for owner and flags, a queue of waiters, a depth that only the owner touches.
+//! The recursive mutex: a word for the owner, a queue of waiters, a depth that only the owner touches, and a mode that says
+//! how the owner gives it back.
 //!
-//! `word` = owner:56 | W (a thread may wait) | K (a woken waiter is on its way) | S (the front waiter starves: hand over)
+//! | `mode` | the last release                                             | leaves by                                     |
+//! |--------|--------------------------------------------------------------|-----------------------------------------------|
+//! | PLAIN  | stores 0, then looks at `mode` once more                     | a waiter: CALLED, barrier of all threads, ARMED |
+//! | STEADY | swaps 0 in, then looks at `mode` once more                   | a waiter: CALLED, ARMED, a read-modify-write of `owner` |
+//! | QUEUE  | works under the queue's lock: hands over, or frees and wakes | releases in a row that found nobody           |
 //!
-//! | owner | flags  | meaning                                    | leaves by                                              |
-//! |-------|--------|--------------------------------------------|--------------------------------------------------------|
-//! | 0     | -      | free                                       | any locker                                             |
-//! | A     | -      | A holds it, nobody waits                   | A; a waiter sets W                                     |
-//! | A     | W      | A holds it, a thread may wait              | A releases with K, then wakes one                      |
-//! | 0     | K, W?  | free, a woken waiter is on its way         | it, or a locker that is quicker; else K is passed on   |
-//! | A     | K, W?  | taken before the woken waiter came         | A just releases: K's holder sees to the rest           |
-//! | A     | S W K? | the front waiter was woken and lost too long | A hands over to it                                     |
+//! QUEUE is CALLED, with ARMED (every release from now on sees CALLED), K (a woken waiter is on its way), the number of
+//! waiters whose barrier is not over, and the number of idle releases. PLAIN and STEADY have none of these. A mutex is made
+//! in QUEUE, one idle release from its first quiet mode: PLAIN where the machine has the barrier and the owner's runtime
+//! wants it, else STEADY.
 //!
-//! I1. The queue is not empty => W, or a releaser whose swap took W away is about to restore it. W and S are set under the
-//!     queue's lock or by that releaser, and cleared under the lock; W may outlive the queue (one slow release).
-//! I2. W and owner 0 => K, or such a releaser: somebody (a woken waiter, or an unlocker on its way to the queue) tries, or
-//!     passes K on (R4). K has one holder whenever it is set; it is set only while the mutex is free.
-//! I3. S => owner is not 0, and W.
-//! I4. `more` is touched by the owner only. A thread whose id is in `word`, and who is not in a wait, is the owner. `more`
+//! I1. A waiter queues only while ARMED, under the queue's lock, after it saw an owner under that lock. The queue is not
+//!     empty => ARMED.
+//! I2. Either a waiter that called sees `owner` 0, or the owner's release sees CALLED, before or after it frees the mutex
+//!     (E4, E5). A release that sees it afterwards (`release_late`) wakes the front, as one in QUEUE does.
+//! I3. QUEUE, `owner` 0, and the queue not empty => K, or a release that is about to take the queue's lock. K has one holder:
+//!     a woken waiter; it gives K back when it takes the mutex or queues again, and passes it on if it gives up (R4).
+//! I4. `more` is touched by the owner only. A thread whose id is in `owner`, and who is not in a wait, is the owner. `more`
 //!     counts the levels above the first: it is 0 whenever the mutex is free, so that neither the first lock nor the last
 //!     release writes it.
 //! I5. A waiter is in `queue` only while it is in a wait; it holds the queue's lock once more before the wait is over,
 //!     unless it was granted or woken.
-//! E1. The release (swap or compare-exchange) -> the next owner's acquiring compare-exchange: the critical section.
+//! I6. CALLED is taken back by an owner's release under the queue's lock, with the queue empty, ARMED, and no barrier under
+//!     way. So a barrier that ends finds the CALLED that it began with, and may set ARMED.
+//! I7. `mode` is written under the queue's lock, by plain stores. `owner` is taken by compare-exchange from 0, and given back
+//!     or handed over by its owner alone, by plain stores but in STEADY; so no store races with a successful
+//!     read-modify-write. The waiter's of E5 changes nothing, and is done under the queue's lock: an owner in STEADY swaps, and
+//!     one that sees QUEUE stores under that lock.
+//! E1. The release -> the next owner's acquiring compare-exchange: the critical section.
 //! E2. A hand-over stores the owner relaxed; the new owner takes over by its claim (claim E1).
 //! E3. A woken waiter takes over by its own acquiring compare-exchange, not by the claim.
+//! E4. PLAIN: the owner stores 0, light fence, loads `mode`; the waiter stores CALLED, heavy fence, loads `owner`: one of
+//!     them sees the other's store. The light fence costs no instruction (asymmetric fences: P1202).
+//! E5. STEADY: the waiter's read-modify-write of `owner` (Release) comes after the owner's swap and sees 0, or before it, and
+//!     the swap (Acquire) brings CALLED along.
 //!
-//! `word` is written by read-modify-writes only. A newcomer may take a free mutex before the woken waiter (barging): that
-//! is what makes it fast; S bounds how long a waiter can lose.
+//! A newcomer may take a free mutex before the woken waiter (barging): that is what makes it fast; a waiter that was woken,
+//! lost, and waited long queues as starving, and is handed the mutex.
 //!
-//! **lock**: own id in the word: one level more. Else compare-exchange 0 -> me. Else look a while, enter the wait, and
-//! `compete`: take it if it is free; or, under the queue's lock, set W (and S if owed; K back) and queue; sleep.
+//! **lock**: own id in `owner`: one level more. Else compare-exchange 0 -> me. Else look a while, enter the wait, and
+//! `compete`: take it if it is free, and give K back; or call, and queue (K back) under the queue's lock; sleep.
 //! GRANTED: it is ours. WOKEN: K is ours: try once more, else queue at the front. Anything else: unlink, give up.
-//!
-//! **release**: no flags: swap to 0, which is cheaper than a compare-exchange, and `restore` what flags came in between.
-//! With W: to K, and wake one (`pass_on`); with S: `hand_over`.
 
 use crate::error::{LockError, NotOwner, TryLockError};
 use crate::id::{RuntimeId, ThreadId};
 use crate::park::{Outcome, Queue, QueueGuard};
-use crate::shim::{Arc, AtomicU64, Ordering::*, UnsafeCell, const_fn, planted};
-use crate::thread::record;
+use crate::shim::{self, Arc, AtomicU32, AtomicU64, Ordering::*, UnsafeCell, const_fn, planted};
+use crate::thread::record::{self, Record};
 use crate::thread::{Blocker, Context, Label, LabelRef, Participant};
 use std::fmt;
 use std::ops::Deref;
@@ -47,12 +56,12 @@ use std::time::Instant;
 
 mod contended;
 mod guard;
-mod word;
+mod mode;
 
 use contended::{How, Taken};
 use guard::Stamp;
 pub use guard::{Guard, MutexGuard, OwnedMutexGuard};
-use word::{W, Word};
+use mode::Mode;
 
 /// A recursive mutex of Lisp threads. It guards no data of its own: VM objects do not lie inside it.
 ///
@@ -61,8 +70,11 @@ use word::{W, Word};
 /// [`owner`](Self::owner) says that the owner is dead. There is no poisoning: a guard gives its level back while unwinding.
 ///
 /// Newcomers may take a free mutex before a waiter that was woken for it; a waiter that has lost for 1 ms (see
-/// [`Schedule`](crate::Schedule)) is handed the mutex at the next release (at the one after it, if it
-/// asks in the middle of a release). Waiters queue in order of arrival.
+/// [`Schedule`](crate::Schedule)) is handed the mutex at the next release. Waiters queue in order of arrival.
+///
+/// While nobody waits, the last release is a plain store; the first waiter pays for that with a barrier of all running threads
+/// of the process (Linux on x86-64; elsewhere, and with [`Schedule::membarrier`](crate::Schedule::membarrier) off, the release
+/// is an atomic swap and there is no barrier).
 ///
 /// # Examples
 /// ```
@@ -80,9 +92,11 @@ use word::{W, Word};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Mutex {
-    word: AtomicU64,
+    /// The owner's id; 0: free.
+    owner: AtomicU64,
     /// Levels above the first.
     more: UnsafeCell<u32>,
+    mode: AtomicU32,
     pub(crate) queue: Queue,
     label: LabelRef,
 }
@@ -113,8 +127,9 @@ impl Mutex {
         /// A free mutex without a name.
         pub fn new() -> Self {
             Self {
-                word: AtomicU64::new(0),
+                owner: AtomicU64::new(0),
                 more: UnsafeCell::new(0),
+                mode: AtomicU32::new(Mode::NEW.0),
                 queue: Queue::new(),
                 label: None,
             }
@@ -206,7 +221,7 @@ impl Mutex {
     pub fn try_lock(&self, me: &Participant) -> Result<MutexGuard<'_>, TryLockError> {
         if self.is_owner(me) {
             self.one_more().map_err(|_| TryLockError::Overflow)?;
-        } else if !self.take(me.id(), false) {
+        } else if !self.take(me.id()) {
             return Err(TryLockError::Taken);
         }
         Ok(Guard::new(self, Stamp::now(me)))
@@ -244,15 +259,19 @@ impl Mutex {
     /// None: it takes more than one compare-exchange.
     #[inline(always)]
     fn acquire_now(&self, me: &Participant) -> Option<Result<(), LockError>> {
-        let mine = Word::of(me);
         // ORDERING: Relaxed. As `is_owner`; a guess for the compare-exchange.
-        let w = Word(self.word.load(Relaxed));
-        if w == mine {
+        let owner = self.owner.load(Relaxed);
+        if owner == me.id().get() {
             return Some(self.one_more());
         }
+        (owner == 0 && self.take(me.id())).then_some(Ok(()))
+    }
+
+    /// Takes it if it is free.
+    #[inline(always)]
+    fn take(&self, id: ThreadId) -> bool {
         // ORDERING: Acquire, E1; Relaxed on failure, where nothing is taken over.
-        let free = w.0 == 0 && self.word.compare_exchange(0, mine.0, Acquire, Relaxed).is_ok();
-        free.then_some(Ok(()))
+        self.owner.compare_exchange(0, id.get(), Acquire, Relaxed).is_ok()
     }
 
     /// Gives one level back; the last one frees the mutex.
@@ -264,49 +283,55 @@ impl Mutex {
     /// # Ordering
     /// If it frees the mutex, everything before happens-before the next owner's lock returns.
     /// # Cost
-    /// One swap for the last level, no read-modify-write for others. With a waiter: a wake-up.
+    /// No read-modify-write; with waiters, or without the barrier, one for the last level. With a waiter: a wake-up.
     #[inline]
     pub fn release(&self, me: &Participant) -> Result<(), NotOwner> {
-        if !self.try_release_if(Word::of(me), || true) {
-            self.check_owner(me)?;
-            self.release_flagged();
+        if self.release_if(me.id(), me.record(), || true) {
+            Ok(())
+        } else {
+            Err(self.not_owner(me))
         }
-        Ok(())
     }
 
-    /// Gives one level back if that is simple and `valid`. False: the word has flags, or the caller does not own the mutex.
+    /// Gives one level back if the thread `id`, whose record it is, owns it, and it is `valid`.
     #[inline(always)]
-    fn try_release_if(&self, mine: Word, valid: impl FnOnce() -> bool) -> bool {
+    fn release_if(
+        &self,
+        id: ThreadId,
+        record: &'static Record,
+        valid: impl FnOnce() -> bool,
+    ) -> bool {
         // ORDERING: Relaxed. As `is_owner`.
-        if Word(self.word.load(Relaxed)) != mine {
+        if self.owner.load(Relaxed) != id.get() || !valid() {
             return false;
         }
         let more = self.more();
-        if more != 0 {
-            if !valid() {
-                return false;
-            }
+        if more == 0 {
+            self.release_last(record);
+        } else {
             self.set_more(more - 1);
-            return true;
-        }
-        if !valid() {
-            return false;
-        }
-        // ORDERING: Release, E1.
-        let old = Word(self.word.swap(0, Release));
-        if old != mine {
-            self.restore(old);
         }
         true
     }
 
-    /// The same when the word has flags. The caller owns the mutex.
-    #[cold]
-    fn release_flagged(&self) {
-        match self.more() {
-            0 => self.free_contended(),
-            more => self.set_more(more - 1),
+    /// Frees the mutex. The caller owns it, at its first level.
+    #[inline(always)]
+    fn release_last(&self, record: &'static Record) {
+        if self.mode() != Mode::PLAIN {
+            return self.release_slowly(record);
         }
+        // ORDERING: Release, E1. A store: I7.
+        self.owner.store(0, Release);
+        shim::light_fence();
+        if self.mode() != Mode::PLAIN {
+            self.release_late();
+        }
+    }
+
+    #[inline(always)]
+    fn mode(&self) -> Mode {
+        // ORDERING: Relaxed. Under the queue's lock it is exact; the owner relies on E4 or E5, or on its own store.
+        Mode(self.mode.load(Relaxed))
     }
 
     /// Does the calling thread own it?
@@ -314,13 +339,12 @@ impl Mutex {
     pub fn is_owner(&self, me: &Participant) -> bool {
         // ORDERING: Relaxed. Only I write my id, and only I take it out again (but for a hand-over to me, which my claim
         // word tells me of): a match is my own store, a mismatch, however stale, is a mismatch.
-        Word(self.word.load(Relaxed)).owner() == me.id().get()
+        self.owner.load(Relaxed) == me.id().get()
     }
     /// Who owns it. A snapshot.
     pub fn owner(&self) -> Option<Owner> {
         // ORDERING: Relaxed. A snapshot.
-        let owner = Word(self.word.load(Relaxed)).owner();
-        ThreadId::from_bits(owner).map(Owner)
+        ThreadId::from_bits(self.owner.load(Relaxed)).map(Owner)
     }
     /// How many levels the calling thread holds.
     pub fn depth(&self, me: &Participant) -> u32 {
@@ -365,10 +389,12 @@ impl Mutex {
     }
 
     /// For a condition-wait: gives all levels back. The caller owns the mutex.
-    pub(crate) fn release_all(&self) -> SavedLevels {
+    pub(crate) fn release_all(&self, record: &'static Record) -> SavedLevels {
         let more = self.more();
-        self.set_more(0);
-        self.free_contended();
+        if more != 0 {
+            self.set_more(0);
+        }
+        self.release_last(record);
         SavedLevels(more)
     }
 
@@ -393,26 +419,19 @@ impl Mutex {
         Ok(())
     }
 
-    /// For a notifier that owns the mutex and has the queue's lock: waiters will come.
-    pub(crate) fn expect_waiters(&self) {
-        if !planted("notify-without-W") {
-            // ORDERING: Relaxed. Flags change under the queue's lock; the caller's own release sees it.
-            self.word.fetch_or(W, Relaxed);
+    /// For a notifier that owns the mutex: waiters will come. No barrier: its own release sees what it stores itself.
+    pub(crate) fn expect_waiters(&self) -> QueueGuard<'_> {
+        let queue = self.queue.lock();
+        if !planted("notify-without-arming") {
+            self.set_mode(&queue, self.mode().armed().busy());
         }
+        queue
     }
 
-    /// For who queued a waiter and owns nothing.
-    pub(crate) fn admit(&self, queue: QueueGuard<'_>) {
-        if self.demand(queue.front_starves()) {
-            self.pass_on(queue);
-        }
-    }
-
-    /// A snapshot, for tests: free, no flags, nobody queues.
+    /// A snapshot, for tests: free, nobody queues or is on the way.
     #[cfg(any(test, selvedge_loom))]
     pub(crate) fn is_idle(&self) -> bool {
-        // ORDERING: Relaxed. A snapshot.
-        self.word.load(Relaxed) == 0 && self.queue.lock().is_empty()
+        self.owner().is_none() && self.queue.lock().is_empty() && self.mode().is_idle()
     }
 }
 

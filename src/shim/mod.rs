@@ -7,6 +7,7 @@
 //! | `Mutex`                       | std, never poisoned           | loom                                       |
 //! | `Parker`                      | futex, or std mutex + condvar | `loom::sync::Notify`, one sleeper          |
 //! | `spawn`, `pause`, `yield_now` | std                           | loom                                       |
+//! | `light_fence`, `heavy_fence`  | a compiler fence, membarrier(2) | full fences                              |
 //! | `expired`                     | compares with the clock       | true: every deadline may fire at once      |
 //! | `planted`                     | false                         | a protocol fault that a test asked for     |
 //!

@@ -82,6 +82,20 @@ pub fn fence(o: Ordering) {
     }
 }
 
+/// The two halves of an asymmetric fence are full fences here: that is the promise they make to each other (two light
+/// ones make none, which a model cannot tell).
+#[track_caller]
+pub(crate) fn light_fence() {
+    fence(Ordering::SeqCst);
+}
+#[track_caller]
+pub(crate) fn heavy_fence() {
+    fence(Ordering::SeqCst);
+}
+pub(crate) fn has_heavy_fence() -> bool {
+    true
+}
+
 /// loom's mutex.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);

@@ -38,7 +38,59 @@ impl<T> Mutex<T> {
     }
 }
 
+pub(crate) use barrier::*;
 pub(crate) use parker::Parker;
+
+/// Asymmetric fences (P1202): the light one costs nothing, the heavy one makes every running thread of the process pass a
+/// barrier. Either what stands before a light fence is seen after a heavy one, or the other way round.
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
+mod barrier {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{Ordering::SeqCst, compiler_fence, fence};
+    use std::time::Duration;
+
+    // From linux/membarrier.h.
+    const PRIVATE_EXPEDITED: libc::c_long = 1 << 3;
+    const REGISTER_PRIVATE_EXPEDITED: libc::c_long = 1 << 4;
+
+    fn membarrier(command: libc::c_long) -> bool {
+        // SAFETY: membarrier takes no pointers.
+        unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+    }
+
+    /// Can this process have heavy fences? The first call asks the kernel.
+    pub(crate) fn has_heavy_fence() -> bool {
+        static READY: OnceLock<bool> = OnceLock::new();
+        *READY.get_or_init(|| membarrier(REGISTER_PRIVATE_EXPEDITED))
+    }
+
+    #[inline(always)]
+    pub(crate) fn light_fence() {
+        compiler_fence(SeqCst);
+    }
+
+    /// After `has_heavy_fence`.
+    #[cold]
+    pub(crate) fn heavy_fence() {
+        if !membarrier(PRIVATE_EXPEDITED) {
+            // Forbidden since (a sandbox): no store stays in a processor's buffer for as long as this.
+            std::thread::sleep(Duration::from_millis(10));
+            fence(SeqCst);
+        }
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
+mod barrier {
+    pub(crate) fn has_heavy_fence() -> bool {
+        false
+    }
+    #[inline(always)]
+    pub(crate) fn light_fence() {}
+    pub(crate) fn heavy_fence() {
+        unreachable!("there is none");
+    }
+}
 
 #[cfg(target_os = "linux")]
 mod parker {

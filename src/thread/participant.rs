@@ -67,8 +67,6 @@ pub trait Context {
 pub struct Participant {
     record: &'static Record,
     id: ThreadId,
-    /// The identity as lock words hold it, made once.
-    lock_word: u64,
     mask: Cell<Mask>,
     /// None only while the token drops.
     thread: Option<Thread>,
@@ -93,7 +91,6 @@ impl Participant {
         Self {
             record: thread.record(),
             id: thread.id(),
-            lock_word: thread.id().get() << Self::LOCK_WORD_SHIFT,
             mask: Cell::default(),
             thread: Some(thread),
             runtime,
@@ -132,12 +129,6 @@ impl Participant {
         self.record.gate().look().signal()
     }
 
-    /// Lock words keep their flags below the owner.
-    pub(crate) const LOCK_WORD_SHIFT: u32 = u64::BITS - ThreadId::BITS;
-    #[inline(always)]
-    pub(crate) fn lock_word(&self) -> u64 {
-        self.lock_word
-    }
     #[inline(always)]
     pub(crate) fn record(&self) -> &'static Record {
         self.record

@@ -29,6 +29,8 @@ pub(crate) struct Record {
     ended: AtomicU32,
     /// `runtime:32 | life:32`: one word, so that the runtime of one life is never taken for another's.
     home: AtomicU64,
+    /// Do the releases of this thread's runtime keep off the barrier? 0 or 1; written by who has the slot.
+    steady: AtomicU32,
     /// What the thread waits for. Written by its own thread.
     blocker: Mutex<Option<(ThreadId, Blocker)>>,
     /// How often a thread of this slot lost a mutex, or ended. Written by the own thread, or by who has the slot.
@@ -53,6 +55,7 @@ impl Record {
             id: AtomicU64::new(0),
             ended: AtomicU32::new(0),
             home: AtomicU64::new(0),
+            steady: AtomicU32::new(0),
             blocker: Mutex::new(None),
             losses: AtomicU64::new(0),
             lost: UnsafeCell::new(Vec::new()),
@@ -83,6 +86,12 @@ impl Record {
         // ORDERING: Relaxed. One word: a stale one shows another life.
         let home = self.home.load(Relaxed);
         (home as u32 == id.life()).then(|| RuntimeId::new(home >> 32))
+    }
+
+    /// Must the mutexes that this thread frees do without the barrier? Own thread only, or one of its guards.
+    pub(crate) fn steady(&self) -> bool {
+        // ORDERING: Relaxed. Each answer is a sound one.
+        self.steady.load(Relaxed) != 0
     }
 
     /// Is the thread `id`, which lived here, over? True is final.
@@ -209,6 +218,7 @@ impl Drop for Slab {
 /// A record for a new thread, with its identity. None: 2^24 threads live, or every slot's lives are used up.
 pub(crate) fn allocate(
     runtime: RuntimeId,
+    steady: bool,
     ready: Option<Arc<dyn Ready>>,
 ) -> Option<(&'static Record, ThreadId)> {
     let slab = slab();
@@ -246,8 +256,9 @@ pub(crate) fn allocate(
         let lost = unsafe { &mut *lost };
         lost.clear();
     });
-    // ORDERING: Relaxed twice. The registry's lock publishes the thread.
+    // ORDERING: Relaxed, all three. The registry's lock publishes the thread.
     record.home.swap(runtime.get() << 32 | u64::from(life), Relaxed);
+    record.steady.swap(steady.into(), Relaxed);
     record.id.swap(id.get(), Relaxed);
     Some((record, id))
 }

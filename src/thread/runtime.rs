@@ -208,7 +208,8 @@ impl Runtime {
             return Err(AttachError::AlreadyAttached(self.0.id));
         }
         let ready = self.0.baton.as_ref().map(|b| b.clone() as Arc<dyn Ready>);
-        let Some((record, id)) = record::allocate(self.0.id, ready) else {
+        let steady = !(self.0.schedule.membarrier && shim::has_heavy_fence());
+        let Some((record, id)) = record::allocate(self.0.id, steady, ready) else {
             if attach {
                 registry.attached.remove(&shim::os_thread());
             }

@@ -24,8 +24,10 @@ pub enum Pick {
 #[derive(Clone, Debug)]
 pub struct Schedule {
     pub(crate) pick: Pick,
-    /// Looks at a taken mutex, before a thread queues: after 2, 4 .. 64 pauses.
+    /// Looks at a taken mutex, before a thread queues.
     pub(crate) looks: u32,
+    /// Mutexes that its threads free may need a barrier of all threads to be waited for.
+    pub(crate) membarrier: bool,
     /// None: never.
     pub(crate) hand_over_after: Option<Duration>,
     /// Every contended release hands over.
@@ -37,7 +39,9 @@ impl Default for Schedule {
         Self {
             pick: Pick::Fifo,
             // Under the model checker a looker nearly always wins, and the queue is never visited.
-            looks: if cfg!(selvedge_loom) { 0 } else { 6 },
+            looks: if cfg!(selvedge_loom) { 0 } else { 10 },
+            // Models of it say so: the others are smaller without.
+            membarrier: !cfg!(selvedge_loom),
             hand_over_after: Some(Duration::from_millis(1)),
             fair: false,
         }
@@ -53,10 +57,19 @@ impl Schedule {
     pub fn pick(self, pick: Pick) -> Self {
         Self { pick, ..self }
     }
-    /// How often a thread looks at a taken mutex before it queues: 2 pauses of the CPU lie behind the first look, twice
-    /// as many behind each further one, up to 64. 0: it queues at once. Default 6. Under the baton nobody looks.
+    /// How often a thread looks at a taken mutex before it queues: the first three looks come after 2, 4 and 8 pauses of the
+    /// CPU, the others after other threads had a chance to run. 0: it queues at once. Default 10. Under the baton nobody
+    /// looks.
     pub fn looks(self, looks: u32) -> Self {
         Self { looks, ..self }
+    }
+    /// May the release of a mutex be a plain store, at the price of a barrier for the first thread that waits for it? The
+    /// barrier interrupts every running thread of the process for some microseconds. Off, it is an atomic swap: for
+    /// real time, and where threads wait rarely but must not disturb the others. It is the owner's runtime that decides, for
+    /// each mutex when nobody has waited for it for a while. Default true; means nothing where there is no
+    /// such barrier (all but Linux on x86-64).
+    pub fn membarrier(self, yes: bool) -> Self {
+        Self { membarrier: yes, ..self }
     }
     /// A waiter that was woken, found the mutex taken again, and has waited this long is handed the mutex at the next
     /// release. Default 1 ms; `None`: never. Under the baton it is always due, whatever is set here, so that no program
@@ -64,7 +77,7 @@ impl Schedule {
     pub fn hand_over_after(self, time: Option<Duration>) -> Self {
         Self { hand_over_after: time, ..self }
     }
-    /// Contended releases hand the mutex over (but for a waiter that queues in the middle of one). Fair, and several times slower under load. Default false.
+    /// Contended releases hand the mutex over. Fair, and several times slower under load. Default false.
     pub fn fair(self, fair: bool) -> Self {
         Self { fair, ..self }
     }

@@ -1,0 +1,224 @@
+//! Models of the modes of `mutex`: releases by a plain store or a swap, and the switch to the queue. Edges and invariants
+//! are those of its header. In all other models a mutex starts in QUEUE and becomes STEADY.
+#![cfg(selvedge_loom)]
+
+use loom_tests::check;
+use loom_tests::scene::{Log, barging, go, heavy, plain, quiet, seats, soon};
+use selvedge::model::is_idle;
+use selvedge::{Condvar, LockError, Mutex, Participant, Runtime};
+use std::sync::Arc;
+
+struct S {
+    m: Arc<Mutex>,
+    c: Condvar<Arc<Mutex>>,
+    log: Log,
+}
+
+fn shared() -> Arc<S> {
+    let m = Arc::new(Mutex::new());
+    Arc::new(S { c: Condvar::new(m.clone()), m, log: Log::new() })
+}
+
+fn visit(s: &S, me: &mut Participant, who: &str) {
+    s.m.acquire(me).unwrap();
+    s.log.put(who);
+    s.m.release(me).unwrap();
+}
+
+fn end(s: &S) -> String {
+    assert!(is_idle(&s.m), "a waiter is left, or K");
+    s.log.get()
+}
+
+fn two(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
+    check(name, Some(3), at_least, &["ab", "ba"], move || {
+        let vm = vm();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        quiet(&s.m, &mut me);
+        let t = go(&s, b, |s, me| visit(s, me, "b"));
+        visit(&s, &mut me, "a");
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// A waiter comes while the owner stores 0. Kills E1 and either half of E4, a late release that leaves. Bound 3.
+#[test]
+fn a_plain_release_meets_a_waiter() {
+    two("modes.plain_two", plain, 400);
+}
+
+/// A waiter comes while the owner swaps 0 in. Kills E1 and either half of E5. Bound 3.
+#[test]
+fn a_swapping_release_meets_a_waiter() {
+    two("modes.steady_two", barging, 400);
+}
+
+/// The mutex goes to QUEUE, back to its quiet mode, and to QUEUE again: the second switch needs a barrier of its own.
+fn there_and_back(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
+    check(name, Some(2), at_least, &["aab", "aba", "baa"], move || {
+        let vm = vm();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        quiet(&s.m, &mut me);
+        let t = go(&s, b, |s, me| visit(s, me, "b"));
+        visit(&s, &mut me, "a");
+        visit(&s, &mut me, "a");
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// By plain stores. Bound 2.
+#[test]
+fn plain_there_and_back() {
+    there_and_back("modes.plain_there_and_back", plain, 400);
+}
+
+/// By swaps. Bound 2.
+#[test]
+fn steady_there_and_back() {
+    there_and_back("modes.steady_there_and_back", barging, 400);
+}
+
+/// Two waiters switch at once, and the mutex may be quiet again before the barrier of one is over. Kills a release that
+/// takes CALLED back meanwhile (I6). Bound 1; long 2.
+fn two_callers(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
+    check(name, heavy(), at_least, &["ok"], move || {
+        let vm = vm();
+        let ([a, b, c], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        quiet(&s.m, &mut me);
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| visit(s, me, ""));
+        let u = go(&s, c, |s, me| visit(s, me, ""));
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        end(&s) + "ok"
+    });
+}
+
+/// By plain stores.
+#[test]
+fn plain_two_callers() {
+    two_callers("modes.plain_two_callers", plain, 400);
+}
+
+/// By swaps.
+#[test]
+fn steady_two_callers() {
+    two_callers("modes.steady_two_callers", barging, 400);
+}
+
+/// A waiter that called gives up, by a deadline: the release wakes nobody, the next one finds a sound mutex. Bound 3.
+#[test]
+fn a_plain_release_meets_a_deadline() {
+    check("modes.plain_vs_timeout", Some(3), 400, &["a", "ab"], || {
+        let vm = plain();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        quiet(&s.m, &mut me);
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| match s.m.acquire_until(me, soon()) {
+            Ok(()) => {
+                s.log.put("b");
+                s.m.release(me).unwrap();
+            }
+            Err(e) => assert_eq!(e, LockError::TimedOut),
+        });
+        s.log.put("a");
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// A signal for a waiter that called, with a plain release. Bound 2.
+#[test]
+fn a_plain_release_meets_a_signal() {
+    check("modes.plain_vs_signal", Some(2), 400, &["a", "ab"], || {
+        let vm = plain();
+        let ([a, b], [_, tb]) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        quiet(&s.m, &mut me);
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| match s.m.acquire(me) {
+            Ok(()) => {
+                s.log.put("b");
+                s.m.release(me).unwrap();
+            }
+            Err(e) => {
+                assert_eq!(e, LockError::Interrupted);
+                assert!(me.take_signal().is_some());
+            }
+        });
+        s.log.put("a");
+        let _ = tb.signal(&me, ()).unwrap();
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// A condition-wait gives the mutex back by a plain store; the notifier switches it to QUEUE without a barrier. Kills a
+/// notification that does not. Bound 2.
+#[test]
+fn a_plain_release_and_a_notification() {
+    check("modes.plain_condvar", Some(2), 400, &["ba"], || {
+        let vm = plain();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        quiet(&s.m, &mut me);
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| {
+            s.m.acquire(me).unwrap();
+            s.log.put("b");
+            s.c.notify_one(me).unwrap();
+            s.m.release(me).unwrap();
+        });
+        while s.log.get().is_empty() {
+            s.c.wait(&mut me).unwrap();
+        }
+        s.log.put("a");
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// A waiter with K gives up while a plain release is late: the one behind it is woken by either. Bound 1; long 2.
+#[test]
+fn a_plain_release_and_a_pass_on() {
+    check("modes.plain_pass_on", heavy(), 400, &["", "ok"], || {
+        let vm = plain();
+        let ([a, b, c], [_, tb, _]) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        quiet(&s.m, &mut me);
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| match s.m.acquire(me) {
+            Ok(()) => {
+                s.log.put("ok");
+                s.m.release(me).unwrap();
+            }
+            Err(e) => {
+                assert_eq!(e, LockError::Interrupted);
+                assert!(me.take_signal().is_some());
+            }
+        });
+        let u = go(&s, c, |s, me| visit(s, me, ""));
+        s.m.release(&me).unwrap();
+        let _ = tb.signal(&me, ()).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        end(&s)
+    });
+}
