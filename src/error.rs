@@ -36,7 +36,7 @@ pub enum LockError {
     ShutDown,
     /// Waiting is refused here: inside a hook, or in a [`no_blocking`](crate::no_blocking) scope.
     WouldBlock,
-    /// The caller already holds the mutex `u32::MAX` times.
+    /// The caller already holds the mutex 2^32 times.
     Overflow,
     /// The owner belongs to another runtime, dead or alive; two runtimes do not wait for each other. A snapshot: a thread of
     /// another runtime that takes the mutex while this one queues for it is waited for.
@@ -72,7 +72,7 @@ impl fmt::Display for LockError {
 pub enum TryLockError {
     /// Another thread owns it.
     Taken,
-    /// The caller already holds the mutex `u32::MAX` times.
+    /// The caller already holds the mutex 2^32 times.
     Overflow,
 }
 

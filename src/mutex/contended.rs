@@ -19,6 +19,8 @@ pub(super) struct How<'a> {
     pub(super) on: &'a Blocker,
     /// A condition-wait takes its mutex back from whoever has it.
     pub(super) any_owner: bool,
+    /// When it began to wait for the mutex.
+    pub(super) since: Instant,
 }
 
 /// How `compete` got the mutex.
@@ -75,8 +77,10 @@ impl Mutex {
     }
 
     /// Frees the mutex, which is in STEADY or QUEUE. The caller owns it, at its first level.
+    /// `to_wait`: it will not bar the thread that it wakes, so it wakes one more if another is on its way: the delays of
+    /// their wake-ups then overlap.
     #[cold]
-    pub(super) fn release_slowly(&self, record: &'static Record) {
+    pub(super) fn release_slowly(&self, record: &'static Record, to_wait: bool) {
         if self.mode() == Mode::STEADY {
             // ORDERING: Release, E1; Acquire, E5.
             self.owner.swap(0, AcqRel);
@@ -105,7 +109,11 @@ impl Mutex {
         }
         // ORDERING: Release, E1.
         self.owner.store(0, Release);
-        self.wake(queue);
+        if to_wait {
+            self.wake_front(queue);
+        } else {
+            self.wake(queue);
+        }
     }
 
     /// The caller freed the mutex, and saw afterwards that somebody had called (I2).
@@ -117,15 +125,17 @@ impl Mutex {
     }
 
     /// Wakes the front waiter if the mutex is free and nobody is on the way to it.
-    pub(crate) fn wake(&self, mut queue: QueueGuard<'_>) {
-        let mode = self.mode();
-        if mode.has_k() || self.is_taken() {
-            // Its release will look at the queue; or K's holder sees to the rest.
-            return;
+    pub(crate) fn wake(&self, queue: QueueGuard<'_>) {
+        // Its release will look at the queue; or who holds K sees to the rest.
+        if !self.mode().has_k() && !self.is_taken() {
+            self.wake_front(queue);
         }
+    }
+
+    fn wake_front(&self, mut queue: QueueGuard<'_>) {
         while let Some(ticket) = queue.pop() {
             if let Some(wake) = ticket.claim(Outcome::Woken) {
-                self.set_mode(&queue, mode.with_k());
+                self.set_mode(&queue, self.mode().with_k());
                 drop(queue);
                 return wake.now();
             }
@@ -181,7 +191,7 @@ impl Mutex {
         let on = Blocker::new(BlockerKind::Mutex, self.label.clone());
         wait::enter(cx, &on).map_err(|_| LockError::WouldBlock)?;
         let interruptible = !cx.me().mask().uninterruptible;
-        let how = How { interruptible, deadline, on: &on, any_owner: false };
+        let how = How { interruptible, deadline, on: &on, any_owner: false, since: on.since() };
         let result = self.compete(cx, &how, false);
         let result = result.and_then(|taken| match taken {
             Taken::Now => Ok(()),
@@ -262,8 +272,7 @@ impl Mutex {
         let (record, id) = (me.record(), me.id());
         let schedule = me.runtime().schedule();
         let woken = *has_k;
-        let owed =
-            woken && schedule.hand_over_after.is_some_and(|t| shim::is_past(how.on.since(), t));
+        let owed = woken && schedule.hand_over_after.is_some_and(|t| shim::is_past(how.since, t));
         let starves = owed || schedule.fair;
         let mut queue = self.call();
         if !self.is_taken() && !planted("queue-on-free") {

@@ -78,16 +78,18 @@ impl<H: Deref<Target = Mutex>> Guard<H> {
 fn give_back(mutex: &Mutex, record: &'static Record, id: ThreadId, losses: u64) {
     // On the thread that made the guard, if that lives at all: then nobody else changes whether it owns the mutex.
     let lives = record.id_bits() == id.get();
-    mutex.release_if(id, record, || {
-        lives && !record.lost_since(std::ptr::from_ref(mutex).addr(), losses)
-    });
+    mutex.release_if(
+        id,
+        || record,
+        || lives && !record.lost_since(std::ptr::from_ref(mutex).addr(), losses),
+    );
 }
 
 impl<H: Deref<Target = Mutex>> Drop for Guard<H> {
     #[inline]
     fn drop(&mut self) {
         let (mutex, Stamp { record, id, losses }) = (&*self.mutex, self.stamp);
-        if !mutex.release_if(id, record, || record.losses() == losses) {
+        if !mutex.release_if(id, || record, || record.losses() == losses) {
             give_back(mutex, record, id, losses);
         }
     }

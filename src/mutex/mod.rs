@@ -16,8 +16,9 @@
 //!     empty => ARMED.
 //! I2. Either a waiter that called sees `owner` 0, or the owner's release sees CALLED, before or after it frees the mutex
 //!     (E4, E5). A release that sees it afterwards (`release_late`) wakes the front, as one in QUEUE does.
-//! I3. QUEUE, `owner` 0, and the queue not empty => K, or a release that is about to take the queue's lock. K has one holder:
-//!     a woken waiter; it gives K back when it takes the mutex or queues again, and passes it on if it gives up (R4).
+//! I3. QUEUE, `owner` 0, and the queue not empty => K, or a release that is about to take the queue's lock. K says that at
+//!     least one woken waiter is on its way; each of them takes K back when it owns the mutex, or queues or gives up while
+//!     somebody else does, whose release then wakes the next; else it passes K on (R4).
 //! I4. `more` is touched by the owner only. A thread whose id is in `owner`, and who is not in a wait, is the owner. `more`
 //!     counts the levels above the first: it is 0 whenever the mutex is free, so that neither the first lock nor the last
 //!     release writes it.
@@ -286,7 +287,7 @@ impl Mutex {
     /// No read-modify-write; with waiters, or without the barrier, one for the last level. With a waiter: a wake-up.
     #[inline]
     pub fn release(&self, me: &Participant) -> Result<(), NotOwner> {
-        if self.release_if(me.id(), me.record(), || true) {
+        if self.release_if(me.id(), || me.record(), || true) {
             Ok(())
         } else {
             Err(self.not_owner(me))
@@ -298,7 +299,7 @@ impl Mutex {
     fn release_if(
         &self,
         id: ThreadId,
-        record: &'static Record,
+        record: impl FnOnce() -> &'static Record,
         valid: impl FnOnce() -> bool,
     ) -> bool {
         // ORDERING: Relaxed. As `is_owner`.
@@ -307,18 +308,18 @@ impl Mutex {
         }
         let more = self.more();
         if more == 0 {
-            self.release_last(record);
+            self.release_last(record, false);
         } else {
             self.set_more(more - 1);
         }
         true
     }
 
-    /// Frees the mutex. The caller owns it, at its first level.
+    /// Frees the mutex. The caller owns it, at its first level. `to_wait`: for a condition-wait.
     #[inline(always)]
-    fn release_last(&self, record: &'static Record) {
+    fn release_last(&self, record: impl FnOnce() -> &'static Record, to_wait: bool) {
         if self.mode() != Mode::PLAIN {
-            return self.release_slowly(record);
+            return self.release_slowly(record(), to_wait);
         }
         // ORDERING: Release, E1. A store: I7.
         self.owner.store(0, Release);
@@ -348,7 +349,7 @@ impl Mutex {
     }
     /// How many levels the calling thread holds.
     pub fn depth(&self, me: &Participant) -> u32 {
-        if self.is_owner(me) { self.more() + 1 } else { 0 }
+        if self.is_owner(me) { self.more().saturating_add(1) } else { 0 }
     }
     /// How many threads queue for it. A snapshot.
     pub fn waiters(&self) -> usize {
@@ -380,11 +381,8 @@ impl Mutex {
     /// One level more. The caller owns the mutex.
     #[inline(always)]
     fn one_more(&self) -> Result<(), LockError> {
-        let more = self.more();
-        if more >= u32::MAX - 1 {
-            return Err(LockError::Overflow);
-        }
-        self.set_more(more + 1);
+        let more = self.more().checked_add(1).ok_or(LockError::Overflow)?;
+        self.set_more(more);
         Ok(())
     }
 
@@ -394,7 +392,7 @@ impl Mutex {
         if more != 0 {
             self.set_more(0);
         }
-        self.release_last(record);
+        self.release_last(|| record, true);
         SavedLevels(more)
     }
 
@@ -410,9 +408,10 @@ impl Mutex {
         let SavedLevels(mut more) = saved;
         if outcome != Outcome::Granted {
             let interruptible = planted("interruptible-reacquire");
-            let how = How { interruptible, deadline: None, on, any_owner: true };
+            let since = Instant::now();
+            let how = How { interruptible, deadline: None, on, any_owner: true, since };
             if self.compete(cx, &how, outcome == Outcome::Woken)? == Taken::ByHook {
-                more = more.saturating_add(self.more() + 1);
+                more = more.saturating_add(self.more()).saturating_add(1);
             }
         }
         self.set_more(more);
@@ -469,7 +468,7 @@ mod tests {
         let mut cx = vm.attach("main").unwrap();
         let m = Mutex::new();
         m.acquire(&mut cx).unwrap();
-        m.set_more(u32::MAX - 1);
+        m.set_more(u32::MAX);
         assert_eq!(m.acquire(&mut cx), Err(LockError::Overflow));
         assert_eq!(m.try_lock(&cx).unwrap_err(), TryLockError::Overflow);
         assert_eq!(m.depth(&cx), u32::MAX);
