@@ -6,11 +6,17 @@
 //!
 //! On a shared machine the speed drifts from second to second, so two entrants that ran one after the other cannot be
 //! compared. `--alternate FILE` runs A B C A B C .. over the whole room; medians and ratios come from these rounds.
+//!
+//! `--list` and `--once ID ENTRANT N` are for who counts instructions from outside: one entrant, N iterations, no clock.
 
 #![allow(dead_code, reason = "no room uses all of it")]
 
+pub(crate) mod locks;
+pub(crate) mod monitors;
+
 use criterion::{Criterion, SamplingMode};
 use std::fmt::Write;
+use std::hint::black_box;
 use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -50,6 +56,7 @@ struct Measure {
 pub(crate) struct Cell {
     id: &'static str,
     iterations: u64,
+    rounds: usize,
     measures: Vec<Measure>,
     entrants: Vec<Entrant>,
 }
@@ -58,7 +65,12 @@ impl Cell {
     /// `iterations`: of one entrant in one round.
     pub(crate) fn new(id: &'static str, iterations: u64) -> Self {
         let time = Measure { suffix: "", unit: "ns", better: "lower" };
-        Self { id, iterations, measures: vec![time], entrants: Vec::new() }
+        Self { id, iterations, rounds: usize::MAX, measures: vec![time], entrants: Vec::new() }
+    }
+    /// No more rounds than so many: for a cell that takes seconds.
+    pub(crate) fn at_most(mut self, rounds: usize) -> Self {
+        self.rounds = rounds;
+        self
     }
     /// Names the time per iteration, where that is one measure of several.
     pub(crate) fn time_is(mut self, suffix: &'static str) -> Self {
@@ -86,7 +98,7 @@ impl Cell {
     }
 }
 
-/// `--alternate FILE [--rounds N]`, or criterion's own arguments.
+/// `--alternate FILE [--rounds N] [--only PART,PART..]`, `--list`, `--once ID ENTRANT N`, or criterion's own arguments.
 pub(crate) fn run(mut cells: Vec<Cell>) {
     // glibc takes the lock prefix out of a process that has one thread; a VM with one thread needs no lock.
     std::thread::spawn(|| {
@@ -96,6 +108,21 @@ pub(crate) fn run(mut cells: Vec<Cell>) {
     });
     let args: Vec<String> = std::env::args().collect();
     let after = |flag| args.iter().position(|a| a == flag).and_then(|i| args.get(i + 1));
+    if args.iter().any(|a| a == "--list") {
+        for cell in &cells {
+            let names: Vec<&str> = cell.entrants.iter().map(|e| e.name).collect();
+            println!("{} {}", cell.id, names.join(" "));
+        }
+        return;
+    }
+    if let Some(i) = args.iter().position(|a| a == "--once") {
+        let [id, entrant, n] = &args[i + 1..] else { panic!("--once ID ENTRANT N") };
+        let cell = cells.iter_mut().find(|c| c.id == id).expect("a cell of this room");
+        let entrant = cell.entrants.iter_mut().find(|e| e.name == entrant);
+        let n = n.parse().expect("a number of iterations");
+        black_box((entrant.expect("an entrant of the cell").run)(n));
+        return;
+    }
     match after("--alternate") {
         Some(file) => {
             let rounds = after("--rounds").map_or(15, |n| n.parse().expect("--rounds N"));
@@ -126,7 +153,7 @@ fn by_criterion(cells: Vec<Cell>) {
 type Values = Vec<Vec<Vec<Vec<f64>>>>;
 
 fn alternate(cells: &mut Vec<Cell>, rounds: usize, only: Option<&String>, file: &str) {
-    cells.retain(|c| only.is_none_or(|o| c.id.contains(o.as_str())));
+    cells.retain(|c| only.is_none_or(|o| o.split(',').any(|part| c.id.contains(part))));
     let mut values: Values = Vec::new();
     for cell in &mut *cells {
         let of_entrant = vec![Vec::new(); cell.measures.len()];
@@ -135,6 +162,9 @@ fn alternate(cells: &mut Vec<Cell>, rounds: usize, only: Option<&String>, file: 
     // The first round warms up.
     for round in 0..=rounds {
         for (cell, values) in cells.iter_mut().zip(&mut values) {
+            if round > cell.rounds {
+                continue;
+            }
             let n = cell.iterations;
             for (entrant, values) in cell.entrants.iter_mut().zip(values) {
                 let sample = (entrant.run)(n);
@@ -155,7 +185,7 @@ fn alternate(cells: &mut Vec<Cell>, rounds: usize, only: Option<&String>, file: 
         }
     }
     println!(
-        "medians of {rounds} rounds; x: selvedge / rival, with the quartiles of the rounds\n{table}"
+        "medians of at most {rounds} rounds; x: selvedge / rival, with the quartiles of the rounds\n{table}"
     );
     std::fs::write(file, format!("[\n{}\n]\n", json.join(",\n"))).expect("the file can be written");
 }
@@ -165,27 +195,43 @@ fn report(cell: &Cell, m: usize, values: &[Vec<Vec<f64>>], table: &mut String) -
     let Measure { suffix, unit, better } = cell.measures[m];
     let id = if suffix.is_empty() { cell.id.to_owned() } else { format!("{}/{suffix}", cell.id) };
     let ours = &values[0][m];
-    let mut rivals = Vec::new();
+    let (mut rivals, mut spread) = (Vec::new(), Vec::new());
     writeln!(table, "{id:44} {:>10} {unit}, {better} is better", short(median(ours))).unwrap();
     for (rival, values) in cell.entrants.iter().zip(values).skip(1) {
         let theirs = median(&values[m]);
-        let ratios: Vec<f64> = ours.iter().zip(&values[m]).map(|(a, b)| a / b).collect();
+        let ratios: Vec<f64> = ours.iter().zip(&values[m]).map(|(a, b)| over(*a, *b)).collect();
         let (low, high) = (quantile(&ratios, 0.25), quantile(&ratios, 0.75));
-        let ratio = median(ours) / theirs;
+        let ratio = over(median(ours), theirs);
         let name = rival.name;
         writeln!(
             table,
-            "    {name:40} {:>10}   x {ratio:.2}  ({low:.2} .. {high:.2})",
-            short(theirs)
+            "    {name:40} {:>10}   x {}  ({} .. {})",
+            short(theirs),
+            times(ratio),
+            times(low),
+            times(high)
         )
         .unwrap();
         rivals.push(format!("\"{name}\": {}", short(theirs)));
+        spread.push(format!("\"{name}\": [{}, {}]", short(low), short(high)));
     }
     format!(
-        "  {{\"cell\": \"{id}\", \"unit\": \"{unit}\", \"better\": \"{better}\", \"selvedge\": {}, \"rivals\": {{{}}}}}",
+        "  {{\"cell\": \"{id}\", \"unit\": \"{unit}\", \"better\": \"{better}\", \"selvedge\": {}, \"rivals\": {{{}}}, \"quartiles_of_ratio\": {{{}}}}}",
         short(median(ours)),
-        rivals.join(", ")
+        rivals.join(", "),
+        spread.join(", ")
     )
+}
+
+/// The ratio; two values that are both nothing are alike, and no ratio is beyond what JSON can say.
+fn over(a: f64, b: f64) -> f64 {
+    if a == b { 1.0 } else { (a / b).min(BEYOND) }
+}
+
+const BEYOND: f64 = 1e9;
+
+fn times(ratio: f64) -> String {
+    if ratio < BEYOND { format!("{ratio:.2}") } else { "inf".to_owned() }
 }
 
 /// Four significant digits, more than any median here has.
@@ -220,11 +266,23 @@ pub(crate) fn cpu_time(work: impl FnOnce()) -> Duration {
 }
 
 fn thread_cpu() -> Duration {
+    cpu_clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn cpu_clock(clock: libc::clockid_t) -> Duration {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one timespec, which is there.
-    let error = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut t) };
+    let error = unsafe { libc::clock_gettime(clock, &raw mut t) };
     assert_eq!(error, 0, "there is a CPU clock");
     Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+}
+
+/// Work that the compiler cannot leave out, some nanoseconds each time.
+#[inline(always)]
+pub(crate) fn multiply(times: u32, x: &mut u64) {
+    for _ in 0..times {
+        *x = black_box(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    }
 }
 
 /// The wall time of `work`.
@@ -232,6 +290,41 @@ pub(crate) fn wall_time(work: impl FnOnce()) -> Duration {
     let before = Instant::now();
     work();
     before.elapsed()
+}
+
+/// What threads have used of the machine.
+#[derive(Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) cpu: Duration,
+    /// Context switches because a thread slept, and because the system took the CPU away.
+    pub(crate) voluntary: i64,
+    pub(crate) involuntary: i64,
+}
+
+impl Usage {
+    /// The threads of the process but for the calling one, those that ended included.
+    pub(crate) fn of_others() -> Self {
+        let all = Self::of(libc::RUSAGE_SELF, libc::CLOCK_PROCESS_CPUTIME_ID);
+        all.since(Self::of(libc::RUSAGE_THREAD, libc::CLOCK_THREAD_CPUTIME_ID))
+    }
+    pub(crate) fn of_process() -> Self {
+        Self::of(libc::RUSAGE_SELF, libc::CLOCK_PROCESS_CPUTIME_ID)
+    }
+    fn of(who: libc::c_int, clock: libc::clockid_t) -> Self {
+        // SAFETY: plain numbers.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes one rusage, which is there.
+        let error = unsafe { libc::getrusage(who, &raw mut usage) };
+        assert_eq!(error, 0, "usage is counted");
+        Self { cpu: cpu_clock(clock), voluntary: usage.ru_nvcsw, involuntary: usage.ru_nivcsw }
+    }
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            voluntary: self.voluntary - before.voluntary,
+            involuntary: self.involuntary - before.involuntary,
+        }
+    }
 }
 
 /// Where the threads of a race start.
@@ -307,9 +400,17 @@ impl Steps {
         self.nanoseconds.push((now - self.last).as_nanos() as f64);
         self.last = now;
     }
+    /// A step that somebody else timed.
+    pub(crate) fn add(&mut self, nanoseconds: f64) {
+        self.nanoseconds.push(nanoseconds);
+    }
     /// The longest step but one in a hundred, over all threads.
     pub(crate) fn p99(all: Vec<Self>) -> f64 {
+        Self::quantiles(all, [0.99])[0]
+    }
+    /// The steps below which these parts lie, over all threads.
+    pub(crate) fn quantiles<const N: usize>(all: Vec<Self>, parts: [f64; N]) -> [f64; N] {
         let all: Vec<f64> = all.into_iter().flat_map(|s| s.nanoseconds).collect();
-        quantile(&all, 0.99)
+        parts.map(|part| quantile(&all, part))
     }
 }

@@ -291,3 +291,14 @@ pub(crate) fn in_use() -> usize {
     let free = slab().free.lock();
     free.used as usize - free.slots.len()
 }
+
+#[cfg(all(test, not(selvedge_loom)))]
+mod size_tests {
+    use super::*;
+
+    #[test]
+    fn a_million_threads_take_a_quarter_of_a_gigabyte_of_records() {
+        println!("Record {} bytes, Waiter {}", size_of::<Record>(), size_of::<Waiter>());
+        assert!(size_of::<Record>() <= 256);
+    }
+}
