@@ -36,7 +36,8 @@ static ALLOCATOR: Counting = Counting;
 
 /// The allocations of `f`.
 fn counted<R>(f: impl FnOnce() -> R) -> (usize, usize, R) {
-    (COUNT.store(0, Relaxed), BYTES.store(0, Relaxed));
+    COUNT.store(0, Relaxed);
+    BYTES.store(0, Relaxed);
     ON.store(true, Relaxed);
     let r = f();
     ON.store(false, Relaxed);
