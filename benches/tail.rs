@@ -50,10 +50,10 @@ fn beside_busy_cpus<R>(work: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Some 10 and 30 microseconds: long enough for the other threads to come meanwhile, so that the tail is not drowned in
-/// locks that nobody wanted.
+/// Some 10 microseconds each: long enough for the other threads to come meanwhile, so that the tail is not drowned in locks
+/// that nobody wanted.
 const INSIDE: u32 = 3_000;
-const OUTSIDE: u32 = 9_000;
+const OUTSIDE: u32 = 3_000;
 
 /// `n` critical sections, by whoever comes, each wait for one timed.
 fn waits<L: Lock>(make: impl Fn() -> L) -> impl FnMut(u64) -> Sample {

@@ -68,7 +68,7 @@ impl Cell {
         let time = Measure { suffix: "", unit: "ns", better: "lower" };
         Self { id, iterations, rounds: usize::MAX, measures: vec![time], entrants: Vec::new() }
     }
-    /// No more rounds than so many: for a cell that takes seconds.
+    /// No more rounds than so many: for a cell that takes seconds. Criterion's many samples are not for it.
     pub(crate) fn at_most(mut self, rounds: usize) -> Self {
         self.rounds = rounds;
         self
@@ -141,6 +141,10 @@ fn by_criterion(cells: Vec<Cell>) {
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
     for cell in cells {
+        if cell.rounds != usize::MAX {
+            println!("{}: by scripts/bench only", cell.id);
+            continue;
+        }
         let mut group = criterion.benchmark_group(cell.id);
         group.sampling_mode(SamplingMode::Flat);
         for mut entrant in cell.entrants {
