@@ -13,6 +13,10 @@ mod spawn;
 mod thread;
 mod wait;
 
+#[cfg(doc)]
+#[doc = include_str!("../docs/GUIDE.md")]
+pub mod guide {}
+
 pub use condvar::Condvar;
 pub use error::{
     AttachError, Dead, JoinError, JoinFailure, LockError, Loss, NotOwner, Panic, SignalError,

@@ -146,6 +146,10 @@ pub(crate) fn yield_now() {
 pub(crate) fn nap() {
     loom::thread::yield_now();
 }
+/// The model has failed: loom's state is gone, and a second panic would abort before the first one is told.
+pub(crate) fn has_failed() -> bool {
+    std::thread::panicking()
+}
 
 pub(crate) type OsThread = loom::thread::ThreadId;
 pub(crate) fn os_thread() -> OsThread {
