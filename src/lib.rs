@@ -1,3 +1,9 @@
+//! [guide]: crate::guide
+//! [architecture]: https://docs.rs/crate/selvedge/latest/source/docs/ARCHITECTURE.md
+//! [decisions]: https://docs.rs/crate/selvedge/latest/source/docs/decisions/
+//! [mit]: https://docs.rs/crate/selvedge/latest/source/LICENSE-MIT
+//! [apache]: https://docs.rs/crate/selvedge/latest/source/LICENSE-APACHE
+// The first definition of a link counts: in the README the same ones lead to files.
 #![doc = include_str!("../README.md")]
 
 mod condvar;
@@ -13,6 +19,8 @@ mod spawn;
 mod thread;
 mod wait;
 
+/// [tiny]: https://docs.rs/crate/selvedge/latest/source/examples/tiny_vm.rs
+/// [lisp]: https://docs.rs/crate/selvedge/latest/source/examples/lisp/README.md
 #[cfg(doc)]
 #[doc = include_str!("../docs/GUIDE.md")]
 pub mod guide {}

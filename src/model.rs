@@ -2,10 +2,11 @@
 //!
 //! A VM author takes atomics, cells and threads from here, in place of std's, and checks the VM's own protocols through
 //! this crate's primitives: loom then explores both. Deadlines may fire as soon as their thread looks; nothing else
-//! differs. A model runs inside `loom::model`; every primitive is made inside it.
+//! differs. A model runs inside `loom::model`; every primitive is made inside it. The last chapter of `docs/GUIDE.md` has a
+//! whole one.
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg selvedge_loom" cargo test --release --features loom
+//! RUSTFLAGS="--cfg selvedge_loom" cargo test --release --features loom --test model
 //! ```
 
 use crate::mutex::Mutex;
