@@ -1,37 +1,18 @@
 //! The baton: one Lisp thread at a time, handed on in order, the same way in every run.
 
+mod scene;
+
+use scene::*;
 use selvedge::*;
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Mutex as StdMutex, mpsc};
+use std::sync::{Arc, Mutex as StdMutex};
 use std::time::{Duration, Instant};
 
-type Unit = Result<(), ()>;
-
-/// A hang fails this test and spares the others.
-fn guarded<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
-    let (tx, rx) = mpsc::channel();
-    std::thread::spawn(move || tx.send(catch_unwind(AssertUnwindSafe(f))));
-    match rx.recv_timeout(Duration::from_secs(120)) {
-        Ok(Ok(r)) => r,
-        Ok(Err(panic)) => resume_unwind(panic),
-        Err(_) => panic!("it hangs"),
-    }
-}
-fn baton() -> Runtime {
-    Runtime::builder().baton(true).build()
-}
 fn seeded(seed: u64) -> Runtime {
     Runtime::builder().baton(true).schedule(Schedule::new().pick(Pick::Seeded(seed))).build()
 }
-fn far() -> Instant {
-    Instant::now() + Duration::from_secs(3600)
-}
-fn leaked() -> &'static Mutex {
-    Box::leak(Box::new(Mutex::new()))
-}
-
 /// What a program said. Under the baton its order is the order of the turns.
 #[derive(Clone, Default)]
 struct Transcript(Arc<StdMutex<Vec<String>>>);

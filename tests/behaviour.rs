@@ -1,5 +1,8 @@
 //! The public API, noun by noun. What Emacs means is in `emacs.rs`, misuse in `misuse.rs`, the baton's own in `baton.rs`.
 
+mod scene;
+
+use scene::*;
 use selvedge::*;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -8,46 +11,6 @@ use std::sync::{Arc, Mutex as StdMutex, mpsc};
 use std::thread::{ThreadId as OsId, current};
 use std::time::{Duration, Instant};
 
-type Unit = Result<(), ()>;
-
-/// A hang fails this test and spares the others.
-fn guarded(f: impl FnOnce() + Send + 'static) {
-    let (tx, rx) = mpsc::channel();
-    std::thread::spawn(move || tx.send(catch_unwind(AssertUnwindSafe(f))));
-    match rx.recv_timeout(Duration::from_secs(90)) {
-        Ok(Ok(())) => {}
-        Ok(Err(panic)) => resume_unwind(panic),
-        Err(_) => panic!("it hangs"),
-    }
-}
-fn baton() -> Runtime {
-    Runtime::builder().baton(true).build()
-}
-fn both(f: fn(Runtime)) {
-    guarded(move || f(Runtime::new()));
-    guarded(move || f(baton()));
-}
-fn far() -> Instant {
-    Instant::now() + Duration::from_secs(3600)
-}
-/// For a wait that must time out.
-fn soon() -> Instant {
-    Instant::now() + Duration::from_millis(20)
-}
-fn until<C: Context>(cx: &mut C, what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !is() {
-        assert!(Instant::now() < end, "never: {what}");
-        outside(cx, |_| std::thread::sleep(Duration::from_micros(100)));
-    }
-}
-fn until_blocked<C: Context>(cx: &mut C, t: &Thread, kind: BlockerKind) {
-    let t = t.clone();
-    until(cx, "blocked", || t.blocker().is_some_and(|b| b.kind() == kind));
-}
-fn leaked() -> &'static Mutex {
-    Box::leak(Box::new(Mutex::new()))
-}
 fn flag() -> Arc<AtomicBool> {
     Arc::new(AtomicBool::new(false))
 }

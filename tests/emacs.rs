@@ -12,17 +12,17 @@
 //! | 8      | all-threads: main first, shrinks; a signal to the main thread is reported, not raised   |
 //! | 9      | a fresh thread is alive right after make-thread                                         |
 
+mod scene;
+
+use scene::*;
 use selvedge::*;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use std::sync::{Arc, Mutex as StdMutex, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex as StdMutex};
+use std::time::Instant;
 
 /// A Lisp error, as a VM would raise it.
 #[derive(Clone, Debug, PartialEq)]
 struct Raised(&'static str);
-
-type Unit = Result<(), ()>;
 
 /// What `thread-signal` leaves for the target to raise.
 fn raise<T>(cx: &impl Context) -> Result<T, Raised> {
@@ -49,34 +49,6 @@ fn condition_wait<M: std::ops::Deref<Target = Mutex>>(
         Err(e) => panic!("{e}"),
         Ok(()) => Ok(()),
     }
-}
-
-/// A hang fails this test and spares the others.
-fn guarded(f: impl FnOnce() + Send + 'static) {
-    let (tx, rx) = mpsc::channel();
-    std::thread::spawn(move || tx.send(catch_unwind(AssertUnwindSafe(f))));
-    match rx.recv_timeout(Duration::from_secs(60)) {
-        Ok(Ok(())) => {}
-        Ok(Err(panic)) => resume_unwind(panic),
-        Err(_) => panic!("it hangs"),
-    }
-}
-
-fn both(f: fn(Runtime)) {
-    guarded(move || f(Runtime::new()));
-    guarded(move || f(Runtime::builder().baton(true).build()));
-}
-
-fn until<C: Context>(cx: &mut C, what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !is() {
-        assert!(Instant::now() < end, "never: {what}");
-        outside(cx, |_| std::thread::sleep(Duration::from_micros(100)));
-    }
-}
-fn until_blocked<C: Context>(cx: &mut C, t: &Thread, kind: BlockerKind) {
-    let t = t.clone();
-    until(cx, "blocked", || t.blocker().is_some_and(|b| b.kind() == kind));
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Nothing leaks: records, results, errors, signals, labels, runtimes. One test, because it counts for the whole process.
 
+mod scene;
+
+use scene::*;
 use selvedge::*;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::SeqCst};
@@ -35,21 +38,6 @@ impl Host for CountedHost {
             assert_eq!(payload.downcast::<Counted>().unwrap().0, "to main");
         }
     }
-}
-
-fn until<C: Context>(cx: &mut C, what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !is() {
-        assert!(Instant::now() < end, "never: {what}");
-        outside(cx, |_| std::thread::sleep(Duration::from_micros(50)));
-    }
-}
-fn until_blocked<C: Context>(cx: &mut C, t: &Thread, kind: BlockerKind) {
-    let t = t.clone();
-    until(cx, "blocked", || t.blocker().is_some_and(|b| b.kind() == kind));
-}
-fn far() -> Instant {
-    Instant::now() + Duration::from_secs(3600)
 }
 
 /// What must be gone after a round.

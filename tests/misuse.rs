@@ -1,5 +1,8 @@
 //! Every misuse gets its typed error, or the panic that the documentation names, and the object works afterwards.
 
+mod scene;
+
+use scene::*;
 use selvedge::*;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -9,50 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-type Unit = Result<(), ()>;
-
-/// Runs `f` on an OS thread of its own: a hang fails this test and spares the others.
-fn guarded<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
-    let (tx, rx) = mpsc::channel();
-    std::thread::spawn(move || tx.send(catch_unwind(AssertUnwindSafe(f))));
-    match rx.recv_timeout(Duration::from_secs(60)) {
-        Ok(Ok(r)) => r,
-        Ok(Err(panic)) => resume_unwind(panic),
-        Err(_) => panic!("it hangs"),
-    }
-}
-
-fn baton() -> Runtime {
-    Runtime::builder().baton(true).build()
-}
-
-fn both(f: fn(Runtime)) {
-    guarded(move || f(Runtime::new()));
-    guarded(move || f(baton()));
-}
-
-fn far() -> Instant {
-    Instant::now() + Duration::from_secs(3600)
-}
-/// For a wait that must not end: what comes instead is a hang guard, not a measure.
-fn soon() -> Instant {
-    Instant::now() + Duration::from_millis(30)
-}
 fn guard_time() -> Instant {
     Instant::now() + Duration::from_secs(30)
-}
-
-/// Looks again and again, letting others run, whatever signals are pending.
-fn until<C: Context>(cx: &mut C, what: &str, mut is: impl FnMut() -> bool) {
-    let end = guard_time();
-    while !is() {
-        assert!(Instant::now() < end, "never: {what}");
-        outside(cx, |_| std::thread::sleep(Duration::from_micros(100)));
-    }
-}
-fn until_blocked<C: Context>(cx: &mut C, t: &Thread, kind: BlockerKind) {
-    let t = t.clone();
-    until(cx, "blocked", || t.blocker().is_some_and(|b| b.kind() == kind));
 }
 
 /// The mutex is free, nobody queues, and it locks, recursively too.
