@@ -1,8 +1,8 @@
 //! For model checking with loom: exists under `--cfg selvedge_loom` only.
 //!
 //! A VM author takes atomics, cells and threads from here, in place of std's, and checks the VM's own protocols through
-//! this crate's primitives: loom then explores both. Deadlines may fire as soon as their thread looks; nothing else
-//! differs. A model runs inside `loom::model`; every primitive is made inside it. The last chapter of `docs/GUIDE.md` has a
+//! this crate's primitives: loom then explores both. Deadlines may fire as soon as their thread looks; what
+//! can be made in a constant elsewhere cannot here; a thread that finds a mutex taken queues at once. A model runs inside `loom::model`; every primitive is made inside it. The last chapter of `docs/GUIDE.md` has a
 //! whole one.
 //!
 //! ```sh

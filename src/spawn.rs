@@ -28,6 +28,8 @@ impl Runtime {
     ///
     /// # Errors
     /// [`SpawnError::ShutDown`], [`SpawnError::TooManyThreads`], [`SpawnError::Os`].
+    /// # Blocking
+    /// No, but for what the operating system takes. With the baton the caller keeps it.
     /// # Ordering
     /// Everything before the call happens-before `f`.
     pub fn spawn<T, E, F>(

@@ -113,7 +113,7 @@ mod parker {
 
         /// Sleeps until `unpark` or the deadline; may return early. Own thread only.
         pub(crate) fn park(&self, deadline: Option<Instant>) {
-            // ORDERING: Acquire on both: what the unparker did before `unpark` is seen.
+            // ORDERING: Acquire: what the unparker did before `unpark` is seen.
             if self.0.fetch_sub(1, Acquire) == NOTIFIED {
                 return;
             }
@@ -121,6 +121,7 @@ mod parker {
                 Some(left) if left.is_zero() => {}
                 left => wait(&self.0, PARKED, left),
             }
+            // ORDERING: Acquire, as above: the token may have come while it slept.
             self.0.swap(EMPTY, Acquire);
         }
 

@@ -1,15 +1,15 @@
 //! How a thread ended, and who waits for that.
 //!
 //! The result and the error are the VM's own types. They lie in a slot behind one pointer, erased for the record and
-//! typed for who knows them (`docs/decisions`): no lock is held while a VM's `Clone` runs.
+//! typed for who knows them (decision 2): no lock is held while a VM's `Clone` runs.
 //!
-//! | `done` (under the queue's lock) | meaning                                                              |
-//! |---------------------------------|----------------------------------------------------------------------|
-//! | false                           | the thread lives; joiners queue                                      |
-//! | true                            | it is over: its finish is set and never changes; nobody queues any more |
+//! | `state` (under the queue's lock) | meaning                                                             |
+//! |----------------------------------|---------------------------------------------------------------------|
+//! | none                             | the thread lives; joiners queue                                     |
+//! | a finish                         | it is over, and this never changes; nobody queues any more          |
 //!
-//! I1. `finish` is written once, by the thread itself, before `done` is set.
-//! E1. The queue's lock: who sees `done` sees `finish`. Who was woken took it over with the claim (claim E1).
+//! I1. `state` is written once: by the thread itself, at its end, or by its spawner, if it never began.
+//! E1. The queue's lock: who sees the finish sees what the thread did. Who was woken took it over with the claim (claim E1).
 
 use super::Thread;
 use crate::error::Panic;
@@ -53,6 +53,18 @@ pub(crate) enum Finish {
 }
 
 /// A thread that is over, with its result, error or panic. Made by [`Thread::join`] and [`Thread::exit`].
+///
+/// # Examples
+/// ```
+/// use selvedge::Runtime;
+/// let vm = Runtime::new();
+/// let mut cx = vm.attach("main")?;
+/// let worker = vm.spawn("worker", |_cx| Err::<u32, _>("out of paper"))?;
+/// let exit = worker.thread().join(&mut cx)?; // the handle without the types
+/// assert!(!exit.is_ok());
+/// assert_eq!((exit.value::<u32>(), exit.error::<&str>()), (None, Some("out of paper")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Exit {
     pub(super) thread: Thread,

@@ -25,6 +25,26 @@ use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// A signal: a payload of the VM's own type, and who sent it.
+///
+/// # Examples
+/// ```
+/// use selvedge::{Runtime, SleepError, sleep_until};
+/// use std::time::{Duration, Instant};
+/// let vm = Runtime::new();
+/// let mut cx = vm.attach("main")?;
+/// let far = Instant::now() + Duration::from_secs(3600);
+/// let sleeper = vm.spawn("sleeper", move |cx| match sleep_until(cx, far) {
+///     Err(SleepError::Interrupted) => {
+///         let signal = cx.take_signal().expect("who is interrupted has a signal");
+///         let signal = signal.downcast::<u32>().expect_err("it is text"); // it comes back
+///         Ok(signal.downcast::<&str>().expect("it is text"))
+///     }
+///     other => Err(other),
+/// })?;
+/// let _queued = sleeper.signal(&cx, "wake up")?;
+/// assert_eq!(sleeper.join(&mut cx).unwrap(), "wake up");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Signal {
     sender: Option<ThreadId>,
     payload: Box<dyn Any + Send>,
@@ -249,6 +269,11 @@ impl Thread {
     ///
     /// # Errors
     /// The thread is over: `f` comes back, and has not run.
+    /// # Blocking
+    /// No, but for what `f` takes. A thread that wakes meanwhile waits for `f`.
+    /// # Ordering
+    /// Everything the thread did before it slept, went outside or came to its safe point happens-before `f`; `f`
+    /// happens-before what the thread does next.
     pub fn ask<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Dead<F>> {
         self.request(f, false)
     }
@@ -259,6 +284,10 @@ impl Thread {
     ///
     /// # Errors
     /// The thread is over: `f` comes back, and has not run.
+    /// # Blocking
+    /// No.
+    /// # Ordering
+    /// Everything before the call happens-before `f`.
     pub fn ask_owner<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Dead<F>> {
         self.request(f, true)
     }

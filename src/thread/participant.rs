@@ -38,7 +38,7 @@ pub trait Context {
     fn me(&self) -> &Participant;
     /// The current thread.
     fn me_mut(&mut self) -> &mut Participant;
-    /// The thread is about to wait: publish roots, drop a VM-wide lock.
+    /// The thread is about to wait: publish roots, drop a VM-wide lock. Not called by [`outside`](crate::outside).
     fn before_block(&mut self, on: &Blocker) {
         let _ = on;
     }

@@ -113,11 +113,17 @@ impl Polled {
 }
 
 /// Runs foreign code: the thread counts as stopped, others may collect, hand it nothing, and answer requests for it. Under
-/// the baton it gives the baton up, and queues for it at the end. Signals stay pending.
+/// the baton it gives the baton up, and queues for it at the end. Signals stay pending. It calls neither
+/// [`before_block`](Context::before_block) nor [`after_block`](Context::after_block): a VM with a collector publishes its roots
+/// before.
 ///
 /// # Blocking
 /// `f` may block as it likes, by foreign means; it has no context to wait with. The way back waits for the baton and for
-/// whoever works on this thread's behalf.
+/// whoever works on this thread's behalf; no signal and no shutdown ends that.
+/// # Ordering
+/// Everything before the call happens-before what others do for the thread meanwhile; that happens-before the return.
+/// # Cost
+/// Nothing pending, no baton: two read-modify-writes.
 pub fn outside<C: Context, R>(cx: &mut C, f: impl FnOnce(&mut Outside<'_, C>) -> R) -> R {
     if cx.me().record().gate().look().asked() {
         answer(cx);
@@ -184,12 +190,14 @@ impl<C: Context> fmt::Debug for Outside<'_, C> {
     }
 }
 
-/// Signals end no wait inside `f`; they stay pending. Shutdown still does.
+/// Signals end no wait inside `f`; they stay pending. Shutdown still does. Scopes nest, and end with `f`, also by a panic; a
+/// thread that is spawned inside begins without.
 pub fn uninterruptible<C: Context, R>(cx: &mut C, f: impl FnOnce(&mut C) -> R) -> R {
     f(Masked::new(cx, |m| m.uninterruptible = true).cx)
 }
 
-/// A wait inside `f` fails with `WouldBlock`: for finalizers, and wherever waiting would be a bug.
+/// A wait inside `f` fails with `WouldBlock`: for finalizers, and wherever waiting would be a bug. What need not wait works
+/// as ever. Scopes nest, and end with `f`, also by a panic.
 pub fn no_blocking<C: Context, R>(cx: &mut C, f: impl FnOnce(&mut C) -> R) -> R {
     f(Masked::new(cx, |m| m.no_blocking = true).cx)
 }
