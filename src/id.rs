@@ -17,7 +17,7 @@ pub struct ThreadId(NonZeroU64);
 impl ThreadId {
     /// Bits of an identity that name the slot of the record; the others count the slot's lives.
     pub(crate) const SLOT_BITS: u32 = 24;
-    /// Bits of an identity: a lock word keeps it above its flags.
+    /// Bits of an identity in all.
     pub(crate) const BITS: u32 = 56;
 
     /// The `life`-th thread that lives in `slot`. Lives count from 1.

@@ -42,7 +42,7 @@ impl Seat {
     }
 }
 
-/// Is the mutex free, without flags, and does nobody queue?
+/// Is the mutex free, nobody on the way to it, and does nobody queue?
 pub fn is_idle(mutex: &Mutex) -> bool {
     mutex.is_idle()
 }

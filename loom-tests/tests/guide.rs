@@ -64,7 +64,7 @@ use loom_tests::{apart, check};
 /// The same through this crate's harness. 2 threads, the constant made by either. Kills a flag set too weakly. Bound 2.
 #[test]
 fn both_threads_get_the_constant() {
-    check("guide.constant", Some(2), 50, &["done"], || {
+    check("guide.constant", Some(2), 5_000, &["done"], || {
         two_threads_need_it::<false>();
         "done".into()
     });
