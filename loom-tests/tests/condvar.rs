@@ -89,7 +89,7 @@ fn notify(name: &'static str, vm: fn() -> Runtime) {
     });
 }
 
-/// Wait against notify. Kills a notify that does not set W (I2), E1. Bound 3.
+/// Wait against notify. Kills a notify that does not arm the mutex (I2), E1. Bound 3.
 #[test]
 fn a_notified_waiter_gets_the_mutex() {
     notify("condvar.notify", barging);

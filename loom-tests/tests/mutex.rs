@@ -81,13 +81,13 @@ fn three_lock_by_barging() {
     three("mutex.three_barging", barging);
 }
 
-/// The same by hand-over: W and S follow the queue. Bound 1; long 2.
+/// The same by hand-over. Bound 1; long 2.
 #[test]
 fn three_lock_by_hand_over() {
     three("mutex.three_hand_over", fair);
 }
 
-/// The woken waiter loses to a barger and is owed the mutex: the next release hands over (S). Bound 2.
+/// The woken waiter loses to a barger and is owed the mutex: the next release hands over. Bound 2.
 #[test]
 fn a_starving_waiter_is_handed_the_mutex() {
     check("mutex.starving", Some(2), 5_000, &["aab", "aba", "baa"], || {
