@@ -5,7 +5,7 @@
 use loom_tests::check;
 use loom_tests::scene::{Log, barging, go, heavy, plain, quiet, seats, soon};
 use selvedge::model::is_idle;
-use selvedge::{Condvar, LockError, Mutex, Participant, Runtime};
+use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, Schedule, yield_now};
 use std::sync::Arc;
 
 struct S {
@@ -219,6 +219,113 @@ fn a_plain_release_and_a_pass_on() {
         let _ = tb.signal(&me, ()).unwrap();
         t.join().unwrap();
         u.join().unwrap();
+        end(&s)
+    });
+}
+
+/// The mutex goes to QUEUE and is handed over at once. Bound 2.
+#[test]
+fn a_switch_and_a_hand_over() {
+    check("modes.plain_hand_over", Some(2), 400, &["ab", "ba"], || {
+        let schedule = Schedule::new().hand_over_after(None).membarrier(true).fair(true);
+        let vm = Runtime::builder().schedule(schedule).build();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        quiet(&s.m, &mut me);
+        let t = go(&s, b, |s, me| visit(s, me, "b"));
+        visit(&s, &mut me, "a");
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// A waiter that called is asked for something, which anybody may do for it (`owner_only` false) or it alone. Bound 2.
+fn asked(name: &'static str, owner_only: bool) {
+    check(name, Some(2), 400, &["ab"], move || {
+        let vm = plain();
+        let ([a, b], [_, tb]) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        quiet(&s.m, &mut me);
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| {
+            visit(s, me, "b");
+            selvedge::safe_point(me); // if it was not asked while it waited
+        });
+        let asked = Arc::new(Log::new());
+        let note = asked.clone();
+        let run = move || note.put("s");
+        if owner_only {
+            tb.ask_owner(run).unwrap()
+        } else {
+            tb.ask(run).unwrap()
+        }
+        s.log.put("a");
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        assert_eq!(asked.get(), "s");
+        end(&s)
+    });
+}
+
+/// By a proxy, or by itself.
+#[test]
+fn a_switch_and_a_proxy() {
+    asked("modes.plain_vs_proxy", false);
+}
+
+/// By itself, between two halves of its wait.
+#[test]
+fn a_switch_and_a_request() {
+    asked("modes.plain_vs_serve", true);
+}
+
+/// Shutdown ends the wait of a thread that called. Bound 2.
+#[test]
+fn a_switch_and_a_shutdown() {
+    check("modes.plain_vs_shutdown", Some(2), 400, &["a", "ab"], || {
+        let vm = plain();
+        let ([a, b], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        quiet(&s.m, &mut me);
+        s.m.acquire(&mut me).unwrap();
+        let t = go(&s, b, |s, me| match s.m.acquire(me) {
+            Ok(()) => {
+                s.log.put("b");
+                s.m.release(me).unwrap();
+            }
+            Err(e) => assert_eq!(e, LockError::ShutDown),
+        });
+        vm.shutdown(&me);
+        s.log.put("a");
+        s.m.release(&me).unwrap();
+        t.join().unwrap();
+        end(&s)
+    });
+}
+
+/// Under the baton the owner sleeps while another thread calls, and gives the mutex back by a plain store otherwise. Bound 2.
+#[test]
+fn a_switch_under_the_baton() {
+    check("modes.plain_vs_baton", Some(2), 10, &["ab"], || {
+        let vm = Runtime::builder().baton(true).schedule(Schedule::new().membarrier(true)).build();
+        let main = &mut vm.attach(()).unwrap();
+        let s = shared();
+        quiet(&s.m, main);
+        s.m.acquire(main).unwrap();
+        let other = s.clone();
+        let worker = vm
+            .spawn((), move |me| {
+                visit(&other, me, "b");
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        yield_now(main);
+        s.log.put("a");
+        s.m.release(main).unwrap();
+        worker.join(main).unwrap();
         end(&s)
     });
 }
