@@ -1,9 +1,9 @@
 //! Models of `condvar`. Edges and invariants are those of its header.
 #![cfg(selvedge_loom)]
 
-use loom_tests::scene::{Log, barging, fair, go, heavy, seats, soon};
+use loom_tests::scene::{Log, barging, fair, go, heaviest, heavy, seats, soon};
 use loom_tests::{check, long};
-use selvedge::model::{UnsafeCell, is_idle, waits_not};
+use selvedge::model::{UnsafeCell, is_idle, thread, waits_not};
 use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, WaitError, uninterruptible};
 use std::sync::Arc;
 use std::time::Instant;
@@ -348,5 +348,42 @@ fn a_condition_wait_serves() {
         t.join().unwrap();
         assert_eq!(served.get(), "s");
         end(&s)
+    });
+}
+
+/// A release inside a condition-wait wakes one more, while another woken thread is on its way to the mutex: neither is lost,
+/// and the last of them notifies (mutex I3). Bound 0, with a switch in the middle; long 1.
+#[test]
+fn two_are_on_their_way() {
+    check("condvar.two_in_flight", heaviest(), 40, &["bcm", "cbm"], || {
+        let vm = barging();
+        let ([a, b, c], _) = seats(&vm);
+        let s = shared();
+        let mut me = a.sit();
+        s.m().acquire(&mut me).unwrap();
+        let visit = |who: &'static str| {
+            move |s: &S, me: &mut Participant| {
+                s.m().acquire(me).unwrap();
+                s.log.put(who);
+                if s.log.get().len() == 2 {
+                    s.c.notify_one(me).unwrap();
+                }
+                s.m().release(me).unwrap();
+            }
+        };
+        let t = go(&s, b, visit("b"));
+        let u = go(&s, c, visit("c"));
+        thread::yield_now();
+        s.m().release(&me).unwrap();
+        s.m().acquire(&mut me).unwrap();
+        while s.log.get().len() < 2 {
+            s.c.wait(&mut me).unwrap();
+        }
+        s.log.put("m");
+        s.m().release(&me).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        assert!(is_idle(s.m()));
+        s.log.get()
     });
 }

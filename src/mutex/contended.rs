@@ -100,7 +100,7 @@ impl Mutex {
                 return wake.now();
             }
             if planted("lost-claim-ends-hand-over") {
-                break;
+                return;
             }
         }
         if queue.is_empty() {
