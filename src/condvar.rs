@@ -18,12 +18,15 @@
 //!
 //! No thread is woken by a notification itself: it is moved, and woken when the mutex is free.
 
-use crate::error::{Loss, NotOwner, WaitError};
+use crate::error::NotOwner;
+use crate::failure::{LockError, Loss, WaitError};
 use crate::mutex::Mutex;
 use crate::park::{Entry, Outcome, Queue, QueueGuard, Refusal, Ticket, Wake};
 use crate::shim::{Arc, const_fn};
+use crate::thread::record::Record;
+use crate::thread::waits::Edge;
 use crate::thread::{Blocker, BlockerKind, Context, Label, LabelRef, Participant};
-use crate::wait;
+use crate::wait::{self, Plan};
 use std::fmt;
 use std::ops::Deref;
 use std::time::Instant;
@@ -183,7 +186,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
     }
 
     /// A notified waiter leaves without the mutex: the notification goes to the next one. The caller owns nothing.
-    fn pass_notification_on(&self, mutex: &Mutex) {
+    fn pass_notification_on(&self, mutex: &Mutex, mine: &'static Record) {
         let mut queue = self.queue.lock();
         let mut lockers = mutex.call();
         while let Some(ticket) = queue.pop() {
@@ -191,7 +194,9 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
                 Moved::Over => {}
                 Moved::Yes => {
                     drop(queue);
-                    return mutex.wake(lockers);
+                    mutex.wake(lockers);
+                    // The owner does not look for the waiter, as a notifier would that blocks later (deadlock I2).
+                    return wait::look_for_another(mine, ticket.entry().id);
                 }
                 Moved::Woken(wake) => {
                     drop((lockers, queue));
@@ -230,13 +235,15 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         let object = address(mutex);
         self.queue.lock().push_back(waiter, Entry { id, epoch, starves: false, object });
         let saved = mutex.release_all(record);
-        let outcome = wait::publish(me, on, || wait::sleep(me, epoch, deadline));
+        let edge = Edge::OwnerOnceMoved(mutex.owned());
+        let slept = wait::sleep(me, Plan { on, edge, epoch, deadline });
+        let outcome = slept.outcome;
         let was_moved = waiter.state().was_moved();
         // However this ends without the mutex, by shutdown or by a hook's panic: its guards are void (R3).
         let mut lost = OnDrop::new(|| {
             record.count_loss(id, object);
             if was_moved {
-                self.pass_notification_on(mutex);
+                self.pass_notification_on(mutex, record);
             }
         });
         if !matches!(outcome, Outcome::Granted | Outcome::Woken) {
@@ -250,8 +257,10 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         if outcome == Outcome::Serve {
             wait::serve(cx, on);
         }
-        if outcome == Outcome::ShutDown || mutex.take_back(cx, outcome, on, saved).is_err() {
-            return Err(WaitError::Lost(Loss::ShutDown));
+        match outcome {
+            Outcome::ShutDown => return Err(WaitError::Lost(Loss::ShutDown)),
+            Outcome::Deadlock => return Err(WaitError::Lost(Loss::Deadlock(slept.into_cycle()))),
+            _ => mutex.take_back(cx, outcome, on, saved).map_err(loss)?,
         }
         lost.defuse();
         match outcome {
@@ -270,6 +279,14 @@ enum Moved {
     Over,
     /// It waits for another mutex.
     Woken(Wake),
+}
+
+/// Why a way back ended. It is uninterruptible and has no deadline.
+fn loss(e: LockError) -> WaitError {
+    WaitError::Lost(match e {
+        LockError::Deadlock(cycle) => Loss::Deadlock(cycle),
+        _ => Loss::ShutDown,
+    })
 }
 
 fn address(mutex: &Mutex) -> usize {

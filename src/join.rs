@@ -1,7 +1,9 @@
 //! Waiting for the end of a thread. Who is queued and who wakes them is `thread/exit`'s; here is the wait.
 
-use crate::error::{JoinError, JoinFailure, Panic};
+use crate::error::Panic;
+use crate::failure::{JoinError, JoinFailure};
 use crate::park::{Entry, Waiter};
+use crate::thread::waits::Edge;
 use crate::thread::{Blocker, Context, Exit, JoinHandle, Thread};
 use crate::wait::{End, Site, wait_at};
 use std::any::Any;
@@ -13,6 +15,9 @@ impl Site for Thread {
     }
     fn dequeue(&self, waiter: &'static Waiter) {
         self.dequeue_joiner(waiter);
+    }
+    fn edge(&self) -> Edge {
+        Edge::Thread(self.id())
     }
 }
 
@@ -54,6 +59,7 @@ impl Thread {
             End::Interrupted => Err(JoinError::Interrupted),
             End::TimedOut => Err(JoinError::TimedOut),
             End::ShutDown => Err(JoinError::ShutDown),
+            End::Deadlock(cycle) => Err(JoinError::Deadlock(cycle)),
             End::WouldBlock => Err(JoinError::WouldBlock),
         }
     }

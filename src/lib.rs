@@ -7,7 +7,9 @@
 #![doc = include_str!("../README.md")]
 
 mod condvar;
+mod deadlock;
 mod error;
+mod failure;
 mod id;
 mod join;
 #[cfg(selvedge_loom)]
@@ -27,14 +29,14 @@ pub mod guide {}
 
 pub use condvar::Condvar;
 pub use error::{
-    AttachError, Dead, JoinError, JoinFailure, LockError, Loss, NotOwner, Panic, SignalError,
-    SleepError, SpawnError, TryLockError, WaitError,
+    AttachError, Dead, NotOwner, Panic, SignalError, SleepError, SpawnError, TryLockError,
 };
+pub use failure::{JoinError, JoinFailure, LockError, Loss, WaitError};
 pub use id::{RuntimeId, ThreadId};
 pub use mutex::{Guard, Mutex, MutexGuard, OwnedMutexGuard, Owner};
 pub use thread::{
-    Blocker, BlockerKind, Context, Delivery, Exit, Host, JoinHandle, Label, Name, Participant,
-    Pick, Runtime, RuntimeBuilder, Schedule, Signal, SignalPolicy, Thread,
+    Blocker, BlockerKind, Context, Cycle, Delivery, Exit, Host, JoinHandle, Label, Link, Name,
+    Participant, Pick, Runtime, RuntimeBuilder, Schedule, Signal, SignalPolicy, Thread,
 };
 pub use wait::{
     Outside, Polled, no_blocking, outside, safe_point, sleep_until, uninterruptible, yield_now,

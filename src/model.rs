@@ -20,7 +20,8 @@ use crate::wait;
 #[derive(Debug)]
 pub struct Seat(Participant);
 
-// SAFETY: a participant is bound to the thread that uses it first; a seat is used by none before `sit`.
+// SAFETY: a participant is bound to the thread that uses it first; before `sit` a seat is used by its maker alone, through
+// `prepare`, which leaves nothing on that thread.
 unsafe impl Send for Seat {}
 
 impl Seat {
@@ -31,6 +32,10 @@ impl Seat {
         wait::start(&me, true);
         me.stay_registered();
         Self(me)
+    }
+    /// Does something as that thread before it runs, such as to take a mutex: nothing that waits.
+    pub fn prepare(&mut self, f: impl FnOnce(&mut Participant)) {
+        f(&mut self.0);
     }
     /// The calling thread is that thread from now on. Dropping the participant does not end it.
     pub fn sit(self) -> Participant {

@@ -13,6 +13,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("error", 1),
     ("park", 2),
     ("thread", 3),
+    ("deadlock", 4),
+    ("failure", 4),
     ("wait", 4),
     ("mutex", 5),
     ("join", 5),
@@ -23,7 +25,8 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// Imports along a floor that are allowed, `(importer, imported)`: never both ways.
-const BESIDE: &[(&str, &str)] = &[("id", "shim"), ("error", "shim"), ("error", "id")];
+const BESIDE: &[(&str, &str)] =
+    &[("id", "shim"), ("error", "shim"), ("error", "id"), ("wait", "deadlock")];
 
 /// The room that alone may name what the model checker replaces.
 const SHIM: &str = "shim";

@@ -4,12 +4,13 @@
 use super::guard::Stamp;
 use super::mode::Mode;
 use super::{Guard, Mutex, Owner};
-use crate::error::LockError;
+use crate::failure::LockError;
 use crate::park::{Entry, Outcome, QueueGuard, Refusal};
 use crate::shim::{self, Ordering::*, planted};
 use crate::thread::record::Record;
+use crate::thread::waits::Edge;
 use crate::thread::{Blocker, BlockerKind, Context, Participant};
-use crate::wait;
+use crate::wait::{self, Plan, Slept};
 use std::time::Instant;
 
 /// How `compete` waits.
@@ -33,7 +34,7 @@ pub(super) enum Taken {
 
 /// `Free`: the mutex was free after all, nobody queued.
 pub(super) enum Queued {
-    Slept(Outcome),
+    Slept(Slept),
     Free,
 }
 
@@ -238,12 +239,12 @@ impl Mutex {
                 }
                 return Ok(Taken::Now);
             }
-            let outcome = match self.queue_up(me, how, &mut hand.has_k, served)? {
-                Queued::Slept(outcome) => outcome,
+            let slept = match self.queue_up(me, how, &mut hand.has_k, served)? {
+                Queued::Slept(slept) => slept,
                 Queued::Free => continue,
             };
-            hand.has_k = outcome == Outcome::Woken;
-            match outcome {
+            hand.has_k = slept.outcome == Outcome::Woken;
+            match slept.outcome {
                 Outcome::Granted => return Ok(Taken::Now),
                 Outcome::Woken => {}
                 Outcome::Serve => {
@@ -253,6 +254,8 @@ impl Mutex {
                 Outcome::Interrupted => return Err(LockError::Interrupted),
                 Outcome::TimedOut => return Err(LockError::TimedOut),
                 Outcome::ShutDown => return Err(LockError::ShutDown),
+                Outcome::Deadlock => return Err(LockError::Deadlock(slept.into_cycle())),
+                Outcome::OwnerDied => unreachable!(),
             }
         }
     }
@@ -295,13 +298,14 @@ impl Mutex {
             queue.push_back(record.waiter(), entry);
         }
         drop(queue);
-        let outcome = wait::publish(me, how.on, || wait::sleep(me, epoch, how.deadline));
-        if !matches!(outcome, Outcome::Granted | Outcome::Woken) {
+        let edge = Edge::Owner(self.owned());
+        let slept = wait::sleep(me, Plan { on: how.on, edge, epoch, deadline: how.deadline });
+        if !matches!(slept.outcome, Outcome::Granted | Outcome::Woken) {
             // Always, linked or not: a claimer may still have the node in hand, or the word this id (I5).
             self.queue.lock().remove(record.waiter());
         }
         record.waiter().state().end();
-        Ok(Queued::Slept(outcome))
+        Ok(Queued::Slept(slept))
     }
 
     /// Two runtimes do not wait for each other.

@@ -45,11 +45,13 @@
 //! `compete`: take it if it is free, and give K back; or call, and queue (K back) under the queue's lock; sleep.
 //! GRANTED: it is ours. WOKEN: K is ours: try once more, else queue at the front. Anything else: unlink, give up.
 
-use crate::error::{LockError, NotOwner, TryLockError};
+use crate::error::{NotOwner, TryLockError};
+use crate::failure::LockError;
 use crate::id::{RuntimeId, ThreadId};
 use crate::park::{Outcome, Queue, QueueGuard};
 use crate::shim::{self, Arc, AtomicU32, AtomicU64, Ordering::*, UnsafeCell, const_fn, planted};
 use crate::thread::record::{self, Record};
+use crate::thread::waits::Owned;
 use crate::thread::{Blocker, Context, Label, LabelRef, Participant};
 use std::fmt;
 use std::ops::Deref;
@@ -425,6 +427,11 @@ impl Mutex {
             self.set_mode(&queue, self.mode().armed().busy());
         }
         queue
+    }
+
+    /// For the edge of a wait.
+    pub(crate) fn owned(&self) -> Owned {
+        Owned::new(&self.owner, &self.label)
     }
 
     /// A snapshot, for tests: free, nobody queues or is on the way.

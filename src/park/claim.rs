@@ -7,7 +7,7 @@
 //! | IDLE                | WAITING, next e | the waiter; refused while STOP, or SIG and interruptible            |
 //! | WAITING(e)          | DONE, outcome   | whoever wins the compare-exchange                                   |
 //! | WAITING(e)          | MORPHED(e)      | a notifier that moves the waiter to the mutex's queue               |
-//! | MORPHED(e)          | DONE            | with GRANTED, WOKEN, SERVE or SHUT_DOWN; no signal, no deadline     |
+//! | MORPHED(e)          | DONE            | with any outcome but INTERRUPTED and TIMED_OUT                      |
 //! | WAITING(e)          | IDLE            | the waiter, when it got what it wanted before it slept              |
 //! | WAITING, MORPHED(e) | same + PARKED   | the waiter, before it sleeps: the claimer must unpark               |
 //! | DONE                | IDLE            | the waiter, after it unlinked its node                              |
@@ -46,26 +46,41 @@ pub(crate) enum Outcome {
     Serve,
     /// The runtime shuts down.
     ShutDown,
+    /// The waiter is part of a deadlock, and was chosen to end it.
+    Deadlock,
+    /// The owner of the mutex that it waits for is over.
+    OwnerDied,
 }
 
 impl Outcome {
-    const ALL: [Outcome; 6] = [
+    const ALL: [Outcome; 8] = [
         Outcome::Granted,
         Outcome::Woken,
         Outcome::Interrupted,
         Outcome::TimedOut,
         Outcome::Serve,
         Outcome::ShutDown,
+        Outcome::Deadlock,
+        Outcome::OwnerDied,
     ];
 
     /// May it end a wait that was moved to the mutex's queue?
     fn ends_morphed(self) -> bool {
         match self {
-            Self::Granted | Self::Woken | Self::Serve | Self::ShutDown => true,
+            Self::Granted | Self::Woken | Self::Serve => true,
+            Self::ShutDown | Self::Deadlock | Self::OwnerDied => true,
             Self::Interrupted => false,
             Self::TimedOut => planted("timeout-ends-morphed"),
         }
     }
+}
+
+/// A wait that is on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) epoch: Epoch,
+    /// A notifier moved it to the mutex's queue.
+    pub(crate) moved: bool,
 }
 
 /// Why a wait could not begin.
@@ -107,6 +122,10 @@ impl Word {
     }
     fn waits(self) -> bool {
         matches!(self.phase(), WAITING | MORPHED)
+    }
+    fn waiting(self) -> Option<Waiting> {
+        let moved = self.phase() == MORPHED;
+        self.waits().then(|| Waiting { epoch: self.epoch(), moved })
     }
     fn outcome(self) -> Outcome {
         let n = (self.0 >> OUTCOME_SHIFT & 0x7f) as usize;
@@ -287,6 +306,18 @@ impl Claim {
                 return true;
             }
         }
+    }
+
+    /// The wait that is on, for another thread: a snapshot.
+    pub(crate) fn waiting(&self) -> Option<Waiting> {
+        // ORDERING: Relaxed. A snapshot.
+        Word(self.0.load(Relaxed)).waiting()
+    }
+
+    /// The wait that is on, for another thread: not an old value.
+    pub(crate) fn waiting_now(&self) -> Option<Waiting> {
+        // ORDERING: Relaxed. It changes nothing; as a read-modify-write it reads what was written last.
+        Word(self.0.fetch_or(0, Relaxed)).waiting()
     }
 
     /// A snapshot, for tests and assertions.

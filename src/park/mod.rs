@@ -4,7 +4,7 @@ mod claim;
 mod queue;
 mod waiter;
 
-pub(crate) use claim::{Epoch, Outcome, Refusal};
+pub(crate) use claim::{Epoch, Outcome, Refusal, Waiting};
 #[cfg(selvedge_loom)]
 pub(crate) use queue::SpinHead;
 pub(crate) use queue::{Entry, Queue, QueueGuard, Ticket};

@@ -111,6 +111,10 @@ impl Blocker {
     pub(crate) fn join(thread: Thread) -> Self {
         Self { thread: Some(thread), ..Self::new(BlockerKind::Join, None) }
     }
+    /// The same wait, as one for the mutex with this label.
+    pub(super) fn as_mutex(&self, label: LabelRef) -> Self {
+        Self { kind: BlockerKind::Mutex, label, thread: None, since: self.since }
+    }
 
     /// The kind of thing waited for.
     pub fn kind(&self) -> BlockerKind {

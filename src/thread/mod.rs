@@ -11,12 +11,15 @@
 //! | `baton`       | one thread at a time: who holds it, who is ready, whose deadline is next    |
 //! | `schedule`    | the numbers and choices that a VM or a test may set                         |
 //! | `blocker`     | names, labels, what a thread waits for                                      |
+//! | `waits`       | what a waiting thread shows to others: blocker, edge, report                |
+//! | `cycle`       | a deadlock, as its victim is told                                           |
 //! | `host`        | what a VM answers for no thread in particular                               |
 //!
 //! Nothing here sleeps: `wait` does.
 
 pub(crate) mod baton;
 mod blocker;
+mod cycle;
 mod exit;
 pub(crate) mod gate;
 mod host;
@@ -25,9 +28,11 @@ mod participant;
 pub(crate) mod record;
 mod runtime;
 mod schedule;
+pub(crate) mod waits;
 
 pub(crate) use blocker::LabelRef;
 pub use blocker::{Blocker, BlockerKind, Label, Name};
+pub use cycle::{Cycle, Link};
 pub use exit::{Exit, JoinHandle};
 pub(crate) use exit::{Finish, Slot};
 pub use host::Host;

@@ -12,8 +12,9 @@
 //! I3. `ended` only grows: who reads an old value takes a dead thread for a living one, never the other way round.
 //! E1. `segments`' Release -> Acquire: the records of the segment.
 
-use super::Blocker;
 use super::gate::Gate;
+use super::waits::Waits;
+use super::{Blocker, Cycle};
 use crate::id::{RuntimeId, ThreadId};
 use crate::park::{Ready, Waiter};
 use crate::shim::{self, Arc, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering::*, UnsafeCell};
@@ -31,8 +32,11 @@ pub(crate) struct Record {
     home: AtomicU64,
     /// Do the releases of this thread's runtime keep off the barrier? 0 or 1; written by who has the slot.
     steady: AtomicU32,
-    /// What the thread waits for. Written by its own thread.
-    blocker: Mutex<Option<(ThreadId, Blocker)>>,
+    /// What the thread waits for, and who holds it up: see `waits`.
+    waits: Mutex<Option<Waits>>,
+    mark: Mark,
+    /// Reports that nobody got, to be dropped where a VM's destructors may run. Own thread only.
+    attic: UnsafeCell<Vec<Cycle>>,
     /// How often a thread of this slot lost a mutex, or ended. Written by the own thread, or by who has the slot.
     losses: AtomicU64,
     /// The mutexes that the thread lost, by address, and the count afterwards. Own thread only.
@@ -42,7 +46,14 @@ pub(crate) struct Record {
     slot: u32,
 }
 
-// SAFETY: the cells are the own thread's, or the slab lock's; the rest synchronizes itself.
+/// The record's place in the list of those that the detector of deadlocks shall look at: see `deadlock`.
+pub(crate) struct Mark {
+    pub(crate) set: AtomicU32,
+    pub(crate) next: AtomicPtr<Record>,
+}
+
+// SAFETY: the cells are the own thread's, or the slab lock's; what an entry of `waits` points to is read under its lock
+// only (waits I1); the rest synchronizes itself.
 unsafe impl Sync for Record {}
 // SAFETY: nothing in it is bound to an OS thread.
 unsafe impl Send for Record {}
@@ -56,7 +67,9 @@ impl Record {
             ended: AtomicU32::new(0),
             home: AtomicU64::new(0),
             steady: AtomicU32::new(0),
-            blocker: Mutex::new(None),
+            waits: Mutex::new(None),
+            mark: Mark { set: AtomicU32::new(0), next: AtomicPtr::new(null_mut()) },
+            attic: UnsafeCell::new(Vec::new()),
             losses: AtomicU64::new(0),
             lost: UnsafeCell::new(Vec::new()),
             lives: UnsafeCell::new(0),
@@ -133,16 +146,29 @@ impl Record {
         })
     }
 
-    /// Publishes what the thread waits for. Own thread only.
-    pub(crate) fn set_blocker(&self, id: ThreadId, blocker: Option<Blocker>) {
-        let old = std::mem::replace(&mut *self.blocker.lock(), blocker.map(|b| (id, b)));
-        drop(old); // outside the lock: it may be the last handle of a thread
+    /// Under the lock of the entry that says what the thread of this record waits for; no other lock is taken under it.
+    pub(crate) fn with_waits<R>(&self, f: impl FnOnce(&mut Option<Waits>) -> R) -> R {
+        f(&mut self.waits.lock())
     }
 
     /// What the thread `id` waits for.
     pub(crate) fn blocker(&self, id: ThreadId) -> Option<Blocker> {
-        let blocker = self.blocker.lock().clone();
-        blocker.filter(|(of, _)| *of == id).map(|(_, b)| b)
+        self.with_waits(|w| w.as_ref().filter(|w| w.thread.id() == id).map(|w| w.on.clone()))
+    }
+
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
+    /// Keeps a report that nobody got. Own thread only.
+    pub(crate) fn keep(&self, cycle: Cycle) {
+        // SAFETY: own thread only.
+        self.attic.with_mut(|a| unsafe { &mut *a }.push(cycle));
+    }
+    /// The reports that nobody got. Own thread only.
+    pub(crate) fn take_kept(&self) -> Vec<Cycle> {
+        // SAFETY: own thread only.
+        self.attic.with_mut(|a| std::mem::take(unsafe { &mut *a }))
     }
 }
 

@@ -234,6 +234,7 @@ impl Runtime {
     /// The thread is over: I3.
     pub(super) fn end(&self, thread: Thread, finish: Finish) {
         thread.die();
+        drop_quietly(thread.record().take_kept());
         {
             let mut registry = self.0.registry.lock();
             registry.threads.remove(&thread.age());

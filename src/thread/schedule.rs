@@ -32,6 +32,7 @@ pub struct Schedule {
     pub(crate) hand_over_after: Option<Duration>,
     /// Every contended release hands over.
     pub(crate) fair: bool,
+    pub(crate) detect: bool,
 }
 
 impl Default for Schedule {
@@ -44,6 +45,8 @@ impl Default for Schedule {
             membarrier: !cfg!(selvedge_loom),
             hand_over_after: Some(Duration::from_millis(1)),
             fair: false,
+            // Every model of waits would grow by it: those of deadlocks ask for it.
+            detect: !cfg!(selvedge_loom),
         }
     }
 }
@@ -80,6 +83,12 @@ impl Schedule {
     /// Contended releases hand the mutex over. Fair, and several times slower under load. Default false.
     pub fn fair(self, fair: bool) -> Self {
         Self { fair, ..self }
+    }
+    /// Looks for deadlocks whenever a thread of this runtime is about to wait for a mutex or for a thread's end: see
+    /// [`LockError::Deadlock`](crate::LockError::Deadlock). Default true (false under `--cfg selvedge_loom`). It costs each
+    /// such wait two atomic operations, and a lock per thread that is waited for in turn.
+    pub fn detect_deadlocks(self, detect: bool) -> Self {
+        Self { detect, ..self }
     }
 
     /// What a runtime with the baton makes of it.

@@ -1,16 +1,19 @@
 //! The wait: the one order in which every primitive sleeps, and the only caller of the parker.
 //!
 //! 1. `enter`: refuse in a hook or a `no_blocking` scope; answer requests; `before_block`.
-//! 2. The primitive: `begin`, queue under its lock, look again, publish the blocker.
-//! 3. `sleep`: the gate to SAFE (or a request ends the wait with SERVE); give the baton up; park until the claim word says
-//!    how the wait ended; take the turn; leave SAFE, behind any proxy.
-//! 4. The primitive: unlink under its lock, unless granted or woken; clear the blocker; `end`.
+//! 2. The primitive: `begin`, queue under its lock, look again.
+//! 3. `sleep`: publish the entry (blocker and edge); look for a deadlock; the gate to SAFE (or a request ends the wait with
+//!    SERVE); give the baton up; park until the claim word says how the wait ended; take the turn; leave SAFE, behind any
+//!    proxy; take the entry away, with what was reported in it.
+//! 4. The primitive: unlink under its lock, unless granted or woken; `end`.
 //! 5. SERVE: `serve`, and from 2 again. Else `leave`: `after_block`.
 //!
 //! I1. Nothing of the VM runs between 2 and 4 (R7). Between 1 and 5 no internal lock is held while a hook runs.
 //! I2. In step 3, between `enter_safe` and `come_back`, only the claim word, the gate and the parker are touched, and
 //!     the baton's books, which hold no value of the VM (gate I1).
-//! I3. Under the baton each wait is one `release` and one turn, also when it ended before the thread slept (baton I1).
+//! I3. The entry is published before the look for a deadlock (deadlock I2) and taken away before the thread does anything
+//!     that a wait does not (waits I1).
+//! I4. Under the baton each wait is one `release` and one turn, also when it ended before the thread slept (baton I1).
 //!     A wait that the thread itself ended before `release` is none.
 //!
 //! Which wake-up goes with which end of a wait is `park`'s; which ends exist is the primitive's.
@@ -18,12 +21,14 @@
 mod point;
 mod sleep;
 
+use crate::deadlock;
 use crate::id::ThreadId;
 use crate::park::{Entry, Epoch, Outcome, Ready, Refusal, Waiter};
-use crate::shim;
+use crate::shim::{self, planted};
 use crate::thread::baton::{Baton, Deadline};
-use crate::thread::record::Record;
-use crate::thread::{Blocker, Context, Mask, Participant};
+use crate::thread::record::{self, Record};
+use crate::thread::waits::{Edge, Report, Waits};
+use crate::thread::{Blocker, Context, Cycle, Mask, Participant};
 use std::time::Instant;
 
 pub use point::{Outside, Polled, no_blocking, outside, safe_point, uninterruptible, yield_now};
@@ -76,6 +81,7 @@ pub(crate) fn enter(cx: &mut dyn Context, on: &Blocker) -> Result<(), WouldBlock
 
 /// The end of step 5.
 pub(crate) fn leave(cx: &mut dyn Context) {
+    drop(cx.me().record().take_kept());
     hook(cx, |cx| cx.after_block());
 }
 
@@ -121,8 +127,94 @@ pub(crate) fn withdraw(me: &Participant) -> Option<Outcome> {
     Some(outcome)
 }
 
-/// Step 3. How the wait ended. The caller then unlinks and calls `end`.
-pub(crate) fn sleep(me: &Participant, epoch: Epoch, deadline: Option<Instant>) -> Outcome {
+/// A wait that is queued, before it sleeps.
+pub(crate) struct Plan<'a> {
+    pub(crate) on: &'a Blocker,
+    pub(crate) edge: Edge,
+    pub(crate) epoch: Epoch,
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// How a wait ended.
+pub(crate) struct Slept {
+    pub(crate) outcome: Outcome,
+    report: Option<Report>,
+}
+
+impl Slept {
+    /// The ring, if that is what ended the wait.
+    pub(crate) fn into_cycle(self) -> Cycle {
+        match self.report {
+            Some(Report::Deadlock(cycle)) => cycle,
+            _ => unreachable!("who claims DEADLOCK leaves its report"),
+        }
+    }
+}
+
+/// Step 3. The caller then unlinks and calls `end`.
+pub(crate) fn sleep(me: &Participant, plan: Plan<'_>) -> Slept {
+    let Plan { on, edge, epoch, deadline } = plan;
+    let record = me.record();
+    let detect = me.runtime().schedule().detect;
+    let waits = Waits {
+        thread: me.thread().clone(),
+        on: on.clone(),
+        edge,
+        epoch,
+        timed: deadline.is_some(),
+        detect,
+        report: None,
+    };
+    if planted("look-before-publishing") {
+        look(record, record);
+    }
+    let mut entry = Entered::new(record, waits);
+    if !planted("look-before-publishing") {
+        look(record, record);
+    }
+    let outcome = doze(me, epoch, deadline);
+    Slept { outcome, report: entry.take().and_then(|w| w.report) }
+}
+
+/// The own entry, as long as it stands: also when this thread unwinds, it does not outlive what it names.
+struct Entered(&'static Record);
+
+impl Entered {
+    fn new(record: &'static Record, waits: Waits) -> Self {
+        record.with_waits(|w| *w = Some(waits));
+        Self(record)
+    }
+    fn take(&mut self) -> Option<Waits> {
+        self.0.with_waits(Option::take)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.take();
+    }
+}
+
+/// Somebody without the mutex moved the waiter of `id` to its queue: does that close a ring? For the thread of `mine`, with
+/// no internal lock held.
+pub(crate) fn look_for_another(mine: &'static Record, id: ThreadId) {
+    if let Some(record) = record::find(id) {
+        look(mine, record);
+    }
+}
+
+/// Looks for a deadlock from `record`, if the wait of its thread can be part of one.
+fn look(mine: &'static Record, record: &'static Record) {
+    let due = record.with_waits(|w| {
+        let (w, state) = (w.as_ref()?, record.waiter().state().waiting()?);
+        Some(w.detect && w.held_up_for_ever_by(state).is_some())
+    });
+    if due == Some(true) {
+        deadlock::look_from(record, |cycle| mine.keep(cycle));
+    }
+}
+
+fn doze(me: &Participant, epoch: Epoch, deadline: Option<Instant>) -> Outcome {
     let record = me.record();
     let waiter = record.waiter();
     let state = waiter.state();
@@ -222,6 +314,10 @@ pub(crate) trait Site {
     fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool;
     /// Takes the waiter out, if it is linked.
     fn dequeue(&self, waiter: &'static Waiter);
+    /// Who holds up whoever waits here.
+    fn edge(&self) -> Edge {
+        Edge::None
+    }
 }
 
 /// How such a wait ended.
@@ -230,6 +326,7 @@ pub(crate) enum End {
     Interrupted,
     TimedOut,
     ShutDown,
+    Deadlock(Cycle),
     WouldBlock,
 }
 
@@ -266,24 +363,18 @@ fn once(me: &Participant, site: &dyn Site, on: &Blocker, deadline: Option<Instan
         let _ = withdraw(me);
         return Some(End::Done);
     }
-    let outcome = publish(me, on, || sleep(me, epoch, deadline));
-    if outcome != Outcome::Granted {
+    let slept = sleep(me, Plan { on, edge: site.edge(), epoch, deadline });
+    if slept.outcome != Outcome::Granted {
         site.dequeue(record.waiter());
     }
     record.waiter().state().end();
-    Some(match outcome {
+    Some(match slept.outcome {
         Outcome::Granted | Outcome::Woken => End::Done,
         Outcome::Interrupted => End::Interrupted,
         Outcome::TimedOut => End::TimedOut,
         Outcome::ShutDown => End::ShutDown,
+        Outcome::Deadlock => End::Deadlock(slept.into_cycle()),
+        Outcome::OwnerDied => unreachable!("only a mutex has an owner"),
         Outcome::Serve => return None,
     })
-}
-
-/// Shows the blocker while `f` sleeps.
-pub(crate) fn publish<R>(me: &Participant, on: &Blocker, f: impl FnOnce() -> R) -> R {
-    me.record().set_blocker(me.id(), Some(on.clone()));
-    let r = f();
-    me.record().set_blocker(me.id(), None);
-    r
 }

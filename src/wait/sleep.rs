@@ -27,6 +27,7 @@ pub fn sleep_until<C: Context>(cx: &mut C, deadline: Instant) -> Result<(), Slee
         End::Done | End::TimedOut => Ok(()),
         End::Interrupted => Err(SleepError::Interrupted),
         End::ShutDown => Err(SleepError::ShutDown),
+        End::Deadlock(_) => unreachable!("a sleep waits for no thread"),
         End::WouldBlock => Err(SleepError::WouldBlock),
     }
 }

@@ -1,0 +1,105 @@
+//! What a thread waits for, as it shows it to others: the blocker, and the edge to whoever holds it up.
+//!
+//! I1. An entry stands from after the thread queued until its wait is over; it is set, changed and taken under the record's
+//!     lock. Who holds that lock and finds an entry keeps the thread from leaving the wait, and so the object it names alive.
+//! I2. A thread that shows an entry neither takes nor gives back anything while its wait lasts.
+
+use super::{Blocker, BlockerKind, Cycle, LabelRef, Thread};
+use crate::id::ThreadId;
+use crate::park::{Epoch, Waiting};
+use crate::shim::{AtomicU64, Ordering::*};
+use std::ptr::NonNull;
+
+/// Whose end, or whose release, a wait waits for.
+pub(crate) enum Edge {
+    /// Nobody's in particular.
+    None,
+    /// The owner's of a mutex.
+    Owner(Owned),
+    /// The same, once a notifier has moved the waiter to the mutex's queue.
+    OwnerOnceMoved(Owned),
+    /// This thread's.
+    Thread(ThreadId),
+}
+
+/// A mutex as an edge sees it. Valid while the entry stands (I1).
+pub(crate) struct Owned {
+    word: NonNull<AtomicU64>,
+    label: NonNull<LabelRef>,
+}
+
+impl Owned {
+    /// The owner's word and the label of one mutex, which the caller borrows for as long as its wait lasts.
+    pub(crate) fn new(word: &AtomicU64, label: &LabelRef) -> Self {
+        Self { word: word.into(), label: label.into() }
+    }
+}
+
+/// The owner that a mutex's word names. The only place outside `mutex` that knows the layout.
+pub(crate) fn owner_of(word: u64) -> Option<ThreadId> {
+    ThreadId::from_bits(word)
+}
+
+/// What another thread found out about a wait that it ended.
+pub(crate) enum Report {
+    Deadlock(Cycle),
+    OwnerDied(ThreadId),
+}
+
+/// An entry. All by I1.
+pub(crate) struct Waits {
+    pub(crate) thread: Thread,
+    pub(crate) on: Blocker,
+    pub(crate) edge: Edge,
+    pub(crate) epoch: Epoch,
+    /// A deadline ends the wait unless it is moved.
+    pub(crate) timed: bool,
+    /// Deadlocks that this wait closes are looked for.
+    pub(crate) detect: bool,
+    /// Written before the claim that makes it true.
+    pub(crate) report: Option<Report>,
+}
+
+impl Waits {
+    /// Who holds the thread up, given the state of its wait; none: nobody in particular.
+    pub(crate) fn held_up_by(&self, state: Waiting) -> Option<ThreadId> {
+        if state.epoch != self.epoch {
+            return None;
+        }
+        match &self.edge {
+            Edge::None => None,
+            Edge::Owner(owned) => owned.owner(),
+            Edge::OwnerOnceMoved(owned) if state.moved => owned.owner(),
+            Edge::OwnerOnceMoved(_) => None,
+            Edge::Thread(id) => Some(*id),
+        }
+    }
+
+    /// The same, if no deadline will end the wait.
+    pub(crate) fn held_up_for_ever_by(&self, state: Waiting) -> Option<ThreadId> {
+        if self.timed && !state.moved { None } else { self.held_up_by(state) }
+    }
+
+    /// What it waits for there, as a report says it: a condition-wait that takes its mutex back waits for the mutex.
+    pub(crate) fn awaited(&self) -> Blocker {
+        match &self.edge {
+            Edge::Owner(owned) | Edge::OwnerOnceMoved(owned)
+                if self.on.kind() != BlockerKind::Mutex =>
+            {
+                // SAFETY: the entry stands (I1).
+                let label = unsafe { owned.label.as_ref() };
+                self.on.as_mutex(label.clone())
+            }
+            _ => self.on.clone(),
+        }
+    }
+}
+
+impl Owned {
+    fn owner(&self) -> Option<ThreadId> {
+        // SAFETY: the entry stands (I1).
+        let word = unsafe { self.word.as_ref() };
+        // ORDERING: Relaxed. Who draws conclusions says why in its header (`deadlock`, `mutex`).
+        owner_of(word.load(Relaxed))
+    }
+}

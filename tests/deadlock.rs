@@ -1,0 +1,456 @@
+//! Deadlocks on real threads: every planted ring is found, exactly one thread of it is told, the others go on; nothing else
+//! is ever called a deadlock. What the models show for two and three threads is in `loom-tests/tests/deadlock.rs`.
+
+use selvedge::*;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Barrier, mpsc};
+use std::time::{Duration, Instant};
+
+/// A hang fails this test and spares the others.
+fn guarded(limit: Duration, f: impl FnOnce() + Send + 'static) {
+    let (tx, rx) = mpsc::channel();
+    std::thread::spawn(move || tx.send(catch_unwind(AssertUnwindSafe(f))));
+    match rx.recv_timeout(limit) {
+        Ok(Ok(())) => {}
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(_) => panic!("it hangs"),
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn both(f: impl Fn(Runtime) + Send + Sync + Copy + 'static) {
+    for baton in [false, true] {
+        guarded(LIMIT, move || f(Runtime::builder().baton(baton).build()));
+    }
+}
+
+/// Waits, by polling, until it holds.
+fn until(cx: &mut Participant, what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < LIMIT, "never: {what}");
+        sleep_until(cx, Instant::now() + Duration::from_micros(200)).unwrap();
+    }
+}
+
+fn until_blocked(cx: &mut Participant, t: &Thread, kind: BlockerKind) {
+    until(cx, "blocked", || t.blocker().is_some_and(|b| b.kind() == kind));
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(1)
+}
+
+fn cycle_of<T: std::fmt::Debug>(r: Result<T, LockError>) -> Option<Cycle> {
+    match r {
+        Ok(_) => None,
+        Err(LockError::Deadlock(cycle)) => Some(cycle),
+        Err(e) => panic!("{e}"),
+    }
+}
+
+/// What holds of every report: it leads once around, and each thread holds what the one before it waits for.
+fn judge(cycle: &Cycle, length: usize) {
+    let links = cycle.links();
+    assert_eq!(links.len(), length, "{cycle}");
+    for (i, link) in links.iter().enumerate() {
+        let before = &links[(i + length - 1) % length];
+        assert_eq!(link.holds().to_string(), before.waits_for().to_string(), "{cycle}");
+        assert!(links.iter().filter(|l| l.thread() == link.thread()).count() == 1, "{cycle}");
+    }
+}
+
+/// `n` threads take mutex i, meet, and take mutex i + 1. The report of the one that was told.
+fn ring(vm: &Runtime, cx: &mut Participant, n: usize, tag: &str) -> Cycle {
+    let m: Arc<Vec<Mutex>> = Arc::new((0..n).map(|i| Mutex::named(&format!("{tag}{i}"))).collect());
+    let held = Arc::new(AtomicU32::new(0));
+    let threads: Vec<_> = (0..n)
+        .map(|i| {
+            let (m, held) = (m.clone(), held.clone());
+            vm.spawn(format!("{tag}-{i}"), move |cx| {
+                let _mine = m[i].lock(cx).unwrap();
+                held.fetch_add(1, SeqCst);
+                until(cx, "all hold", || held.load(SeqCst) as usize == n);
+                let cycle = cycle_of(m[(i + 1) % n].lock(cx));
+                if let Some(cycle) = &cycle {
+                    assert_eq!(cycle.links()[0].thread(), cx.thread());
+                }
+                Ok::<_, ()>(cycle)
+            })
+            .unwrap()
+        })
+        .collect();
+    let start = Instant::now();
+    let mut cycles: Vec<Cycle> = threads.iter().filter_map(|t| t.join(cx).unwrap()).collect();
+    println!("ring of {n}: told and undone after {:?}", start.elapsed());
+    assert_eq!(cycles.len(), 1, "exactly one thread is told");
+    assert!(m.iter().all(|m| m.owner().is_none() && m.waiters() == 0));
+    cycles.remove(0)
+}
+
+#[test]
+fn rings_of_any_length_are_found_and_undone() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        for n in [2, 3, 8] {
+            for _ in 0..20 {
+                let cycle = ring(&vm, &mut cx, n, "r");
+                judge(&cycle, n);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_report_says_who_holds_and_waits_for_what() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let (x, y) = (Arc::new(Mutex::named("x")), Arc::new(Mutex::named("y")));
+        let a = {
+            let (x, y) = (x.clone(), y.clone());
+            vm.spawn("a", move |cx| {
+                let _x = x.lock(cx).unwrap();
+                until(cx, "y is held", || y.owner().is_some());
+                cycle_of(y.lock(cx)).map_or(Ok(()), |c| Err(c.to_string()))
+            })
+            .unwrap()
+        };
+        let b = {
+            let (x, y, a) = (x.clone(), y.clone(), a.thread().clone());
+            vm.spawn("b", move |cx| {
+                let _y = y.lock(cx).unwrap();
+                until_blocked(cx, &a, BlockerKind::Mutex);
+                let r = x.lock(cx);
+                let e = r.as_ref().unwrap_err().clone();
+                assert_eq!(e, e.clone());
+                let cycle = cycle_of(r).unwrap();
+                let links = cycle.links();
+                assert_eq!((links[0].thread(), links[1].thread()), (cx.thread(), &a));
+                assert_eq!(links[0].waits_for().name(), Some("x"));
+                assert_eq!(links[0].holds().name(), Some("y"));
+                assert!(!x.is_owner(cx) && y.is_owner(cx), "the victim keeps what it had");
+                Ok::<_, ()>(format!("{cycle} / {e}"))
+            })
+            .unwrap()
+        };
+        let text =
+            "deadlock: b holds mutex y, waits for mutex x; a holds mutex x, waits for mutex y";
+        assert_eq!(b.join(&mut cx).unwrap(), format!("{text} / {text}"));
+        a.join(&mut cx).unwrap();
+    });
+}
+
+#[test]
+fn several_rings_at_once() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let threads: Vec<_> = (0..4)
+            .map(|i| {
+                let vm2 = vm.clone();
+                vm.spawn((), move |cx| {
+                    for n in [2, 3, 5] {
+                        judge(&ring(&vm2, cx, n, &format!("ring{i}.")), n);
+                    }
+                    Ok::<_, ()>(())
+                })
+                .unwrap()
+            })
+            .collect();
+        for t in threads {
+            t.join(&mut cx).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_ring_of_joins_and_mutexes() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::named("m"));
+        m.acquire(&mut cx).unwrap();
+        let n = m.clone();
+        let inner = vm.spawn("inner", move |cx| Ok::<_, ()>(cycle_of(n.acquire(cx)).is_some()));
+        let inner = inner.unwrap();
+        let i = inner.thread().clone();
+        // The one in between joins: three threads, two joins, one mutex.
+        let middle = vm.spawn("middle", move |cx| i.join(cx).map(drop)).unwrap();
+        until_blocked(&mut cx, &inner, BlockerKind::Mutex);
+        until_blocked(&mut cx, &middle, BlockerKind::Join);
+        let Err(JoinError::Deadlock(cycle)) = middle.thread().join(&mut cx) else {
+            panic!("a deadlock");
+        };
+        judge(&cycle, 3);
+        assert_eq!(
+            cycle.to_string(),
+            "deadlock: main holds mutex m, waits for join middle; middle waits for join inner; \
+             inner waits for mutex m"
+        );
+        m.release(&cx).unwrap();
+        middle.join(&mut cx).unwrap();
+        assert!(!inner.join(&mut cx).unwrap());
+    });
+}
+
+#[test]
+fn victims_may_be_uninterruptible() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let m: Arc<[Mutex; 2]> = Arc::new([Mutex::new(), Mutex::new()]);
+        m[0].acquire(&mut cx).unwrap();
+        let n = m.clone();
+        let t = vm.spawn("t", move |cx| {
+            n[1].acquire(cx).unwrap();
+            let told = cycle_of(uninterruptible(cx, |cx| n[0].acquire(cx))).is_some();
+            n[1].release(cx).unwrap();
+            if !told {
+                n[0].release(cx).unwrap();
+            }
+            Ok::<_, ()>(told)
+        });
+        let t = t.unwrap();
+        until_blocked(&mut cx, &t, BlockerKind::Mutex);
+        let mine = cycle_of(uninterruptible(&mut cx, |cx| m[1].acquire(cx)));
+        judge(&mine.expect("who comes last is told"), 2);
+        m[0].release(&cx).unwrap();
+        assert!(!t.join(&mut cx).unwrap());
+    });
+}
+
+/// A thread that was notified waits for the mutex; its new owner waits for what that thread holds beside.
+#[test]
+fn the_way_back_of_a_condition_wait_is_part_of_a_ring() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::named("m"));
+        let c = Arc::new(Condvar::named(m.clone(), "c"));
+        let other = Arc::new(Mutex::named("other"));
+        let (m2, c2, other2) = (m.clone(), c.clone(), other.clone());
+        let waiter = vm
+            .spawn("waiter", move |cx| {
+                let _held = other2.lock(cx).unwrap();
+                let _m = m2.lock(cx).unwrap();
+                // A wait with a deadline: once notified, it waits for ever.
+                c2.wait_until(cx, Instant::now() + 10 * LIMIT).unwrap();
+                Ok::<_, ()>(m2.is_owner(cx))
+            })
+            .unwrap();
+        until(&mut cx, "it waits", || c.waiters() == 1);
+        m.acquire(&mut cx).unwrap();
+        assert!(c.notify_one(&cx).unwrap());
+        let cycle = cycle_of(other.acquire(&mut cx)).expect("a ring");
+        judge(&cycle, 2);
+        assert_eq!(
+            cycle.to_string(),
+            "deadlock: main holds mutex m, waits for mutex other; waiter holds mutex other, waits for mutex m"
+        );
+        m.release(&cx).unwrap();
+        assert!(waiter.join(&mut cx).unwrap());
+    });
+}
+
+/// A victim on its way back from a condition-wait has lost the mutex, and its guards of that are void.
+#[test]
+fn a_victim_on_its_way_back_has_lost_the_mutex() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::named("m"));
+        let c = Arc::new(Condvar::named(m.clone(), "c"));
+        let other = Arc::new(Mutex::named("other"));
+        let (m2, c2, other2) = (m.clone(), c.clone(), other.clone());
+        let waiter = vm
+            .spawn("waiter", move |cx| {
+                let held = other2.lock(cx).unwrap();
+                let guards = (m2.lock(cx).unwrap(), m2.lock(cx).unwrap());
+                let Err(WaitError::Lost(Loss::Deadlock(cycle))) = c2.wait(cx) else {
+                    panic!("the way back closes the ring");
+                };
+                assert!(!m2.is_owner(cx) && other2.is_owner(cx));
+                assert!(cx.has_signal(), "the signal that ended the wait is pending");
+                drop((guards, held));
+                Ok::<_, ()>(cycle)
+            })
+            .unwrap();
+        until(&mut cx, "it waits", || c.waiters() == 1);
+        m.acquire(&mut cx).unwrap();
+        let (main, w) = (cx.thread().clone(), waiter.thread().clone());
+        let helper = vm
+            .spawn("helper", move |cx| {
+                until_blocked(cx, &main, BlockerKind::Mutex);
+                // Ends the wait for the notification; the way back waits for `m`, whose owner waits for `other`.
+                w.signal(cx, ()).map(drop).map_err(drop)
+            })
+            .unwrap();
+        other.acquire(&mut cx).expect("the waiter is told and lets go");
+        let cycle = waiter.join(&mut cx).unwrap();
+        judge(&cycle, 2);
+        assert_eq!(
+            cycle.to_string(),
+            "deadlock: waiter holds mutex other, waits for mutex m; main holds mutex m, waits for mutex other"
+        );
+        helper.join(&mut cx).unwrap();
+        assert!(m.is_owner(&cx) && m.depth(&cx) == 1);
+        m.release(&cx).unwrap();
+        other.release(&cx).unwrap();
+        assert_eq!((m.waiters(), other.waiters()), (0, 0));
+    });
+}
+
+/// Waits with a deadline and waits for a notification are no part of a ring.
+#[test]
+fn waits_that_can_end_otherwise_are_not_reported() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let m: Arc<[Mutex; 2]> = Arc::new([Mutex::new(), Mutex::new()]);
+        m[0].acquire(&mut cx).unwrap();
+        let n = m.clone();
+        let t = vm.spawn("t", move |cx| {
+            n[1].acquire(cx).unwrap();
+            let end = n[0].acquire_until(cx, Instant::now() + Duration::from_millis(30));
+            assert_eq!(end, Err(LockError::TimedOut));
+            n[1].release(cx).unwrap();
+            Ok::<_, ()>(())
+        });
+        let t = t.unwrap();
+        until_blocked(&mut cx, &t, BlockerKind::Mutex);
+        m[1].acquire(&mut cx).expect("the other one gives up");
+        t.join(&mut cx).unwrap();
+        m[1].release(&cx).unwrap();
+        m[0].release(&cx).unwrap();
+        // A join with a deadline, of a thread that waits for the caller's mutex.
+        m[0].acquire(&mut cx).unwrap();
+        let n = m.clone();
+        let t = vm.spawn("u", move |cx| {
+            n[0].acquire(cx).unwrap();
+            n[0].release(cx).unwrap();
+            Ok::<_, ()>(())
+        });
+        let t = t.unwrap();
+        until_blocked(&mut cx, &t, BlockerKind::Mutex);
+        assert_eq!(t.thread().join_until(&mut cx, soon()).unwrap_err(), JoinError::TimedOut);
+        m[0].release(&cx).unwrap();
+        t.join(&mut cx).unwrap();
+    });
+}
+
+#[test]
+fn the_look_can_be_switched_off() {
+    guarded(LIMIT, || {
+        let vm = Runtime::builder().schedule(Schedule::new().detect_deadlocks(false)).build();
+        let mut cx = vm.attach("main").unwrap();
+        let m: Arc<[Mutex; 2]> = Arc::new([Mutex::new(), Mutex::new()]);
+        m[0].acquire(&mut cx).unwrap();
+        let n = m.clone();
+        let t = vm.spawn("t", move |cx| {
+            n[1].acquire(cx).unwrap();
+            let end = n[0].acquire(cx);
+            n[1].release(cx).unwrap();
+            assert!(cx.take_signal().is_some());
+            Ok::<_, ()>(end.unwrap_err())
+        });
+        let t = t.unwrap();
+        until_blocked(&mut cx, &t, BlockerKind::Mutex);
+        let out = t.thread().clone();
+        let helper = vm.spawn("helper", move |cx| {
+            sleep_until(cx, Instant::now() + Duration::from_millis(20)).unwrap();
+            let _ = out.signal(cx, ()).unwrap();
+            Ok::<_, ()>(())
+        });
+        m[1].acquire(&mut cx).unwrap();
+        assert_eq!(t.join(&mut cx).unwrap(), LockError::Interrupted);
+        helper.unwrap().join(&mut cx).unwrap();
+        m[1].release(&cx).unwrap();
+        m[0].release(&cx).unwrap();
+    });
+}
+
+/// The operations of the long run: 10^6, 10^7 if `SELVEDGE_STRESS` is set.
+fn operations() -> u64 {
+    if std::env::var_os("SELVEDGE_STRESS").is_some() { 10_000_000 } else { 1_000_000 }
+}
+
+/// Threads that take mutexes in one order never deadlock, whatever else they do; nobody is told of one.
+#[test]
+fn no_false_report() {
+    guarded(Duration::from_secs(600), || {
+        let vm = Runtime::new();
+        let mut cx = vm.attach("main").unwrap();
+        let m: Arc<Vec<Arc<Mutex>>> = Arc::new((0..6).map(|_| Arc::new(Mutex::new())).collect());
+        let c = Arc::new(Condvar::new(m[5].clone()));
+        let (done, start) = (Arc::new(AtomicU64::new(0)), Arc::new(Barrier::new(8)));
+        let goal = operations();
+        let threads: Vec<_> = (0..8u64)
+            .map(|i| {
+                let (m, c, done, start) = (m.clone(), c.clone(), done.clone(), start.clone());
+                vm.spawn((), move |cx| {
+                    outside(cx, |_| start.wait());
+                    let mut random = 0x9e37_79b9_7f4a_7c15 ^ i.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                    while done.load(SeqCst) < goal {
+                        random ^= random << 13;
+                        random ^= random >> 7;
+                        random ^= random << 17;
+                        let set = random >> 8 & 0x3f;
+                        let mut n = 0;
+                        for (j, m) in m.iter().enumerate() {
+                            if set >> j & 1 == 1 {
+                                m.acquire(cx).unwrap();
+                                n += 1;
+                            }
+                        }
+                        if set >> 5 == 1 {
+                            // The mutex of the condition variable is the last one: the way back keeps the order.
+                            match random >> 20 & 0xff {
+                                0 => drop(c.wait_until(cx, soon())),
+                                1 => drop(c.notify_all(cx).unwrap()),
+                                _ => {}
+                            }
+                        }
+                        for (j, m) in m.iter().enumerate() {
+                            if set >> j & 1 == 1 {
+                                m.release(cx).unwrap();
+                            }
+                        }
+                        done.fetch_add(n, SeqCst);
+                    }
+                    Ok::<_, ()>(())
+                })
+                .unwrap()
+            })
+            .collect();
+        for t in threads {
+            t.join(&mut cx).unwrap();
+        }
+        assert!(m.iter().all(|m| m.owner().is_none() && m.waiters() == 0));
+    });
+}
+
+/// Rings and innocent traffic at once: as many reports as rings.
+#[test]
+fn rings_amid_traffic() {
+    guarded(LIMIT, || {
+        let vm = Runtime::new();
+        let mut cx = vm.attach("main").unwrap();
+        let (m, stop) = (Arc::new(Mutex::new()), Arc::new(AtomicBool::new(false)));
+        let traffic: Vec<_> = (0..3)
+            .map(|_| {
+                let (m, stop) = (m.clone(), stop.clone());
+                vm.spawn((), move |cx| {
+                    while !stop.load(SeqCst) {
+                        let _held = m.lock(cx).unwrap();
+                        yield_now(cx);
+                    }
+                    Ok::<_, ()>(())
+                })
+                .unwrap()
+            })
+            .collect();
+        for _ in 0..50 {
+            judge(&ring(&vm, &mut cx, 3, "t"), 3);
+        }
+        stop.store(true, SeqCst);
+        for t in traffic {
+            t.join(&mut cx).unwrap();
+        }
+    });
+}
