@@ -20,12 +20,12 @@
 
 use crate::error::NotOwner;
 use crate::failure::{LockError, Loss, WaitError};
-use crate::mutex::Mutex;
+use crate::mutex::{Acquired, Mutex};
 use crate::park::{Entry, Outcome, Queue, QueueGuard, Refusal, Ticket, Wake};
 use crate::shim::{Arc, const_fn};
 use crate::thread::record::Record;
 use crate::thread::waits::Edge;
-use crate::thread::{Blocker, BlockerKind, Context, Label, LabelRef, Participant};
+use crate::thread::{Blocker, BlockerKind, Context, Label, LabelRef, OwnerDeath, Participant};
 use crate::wait::{self, Plan};
 use std::fmt;
 use std::ops::Deref;
@@ -109,7 +109,10 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
     /// Yes; a safe point. A signal ends the wait for the notification, not the wait for the mutex that follows.
     /// # Ordering
     /// Everything a notifier did before it freed the mutex happens-before the return.
-    pub fn wait<C: Context>(&self, cx: &mut C) -> Result<(), WaitError> {
+    ///
+    /// If the mutex had to be taken from a dead owner ([`OwnerDeath::Abandon`](crate::OwnerDeath::Abandon)), the result is
+    /// `Ok` and says so, whatever ended the wait: the signal is then pending still, the deadline past the next time as well.
+    pub fn wait<C: Context>(&self, cx: &mut C) -> Result<Acquired, WaitError> {
         self.wait_dyn(cx, None)
     }
 
@@ -117,7 +120,11 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
     ///
     /// # Errors
     /// [`WaitError::TimedOut`] as well, with the mutex held.
-    pub fn wait_until<C: Context>(&self, cx: &mut C, deadline: Instant) -> Result<(), WaitError> {
+    pub fn wait_until<C: Context>(
+        &self,
+        cx: &mut C,
+        deadline: Instant,
+    ) -> Result<Acquired, WaitError> {
         self.wait_dyn(cx, Some(deadline))
     }
 
@@ -206,7 +213,11 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         }
     }
 
-    fn wait_dyn(&self, cx: &mut dyn Context, deadline: Option<Instant>) -> Result<(), WaitError> {
+    fn wait_dyn(
+        &self,
+        cx: &mut dyn Context,
+        deadline: Option<Instant>,
+    ) -> Result<Acquired, WaitError> {
         let mutex = &*self.mutex;
         mutex.check_owner(cx.me()).map_err(WaitError::NotOwner)?;
         let on = Blocker::new(BlockerKind::Condvar, self.label.clone());
@@ -222,7 +233,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         mutex: &Mutex,
         on: &Blocker,
         deadline: Option<Instant>,
-    ) -> Result<(), WaitError> {
+    ) -> Result<Acquired, WaitError> {
         let me = cx.me();
         // Again: a hook may have given the mutex back.
         mutex.check_owner(me).map_err(WaitError::NotOwner)?;
@@ -257,17 +268,22 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         if outcome == Outcome::Serve {
             wait::serve(cx, on);
         }
-        match outcome {
+        let stays_locked = cx.me().runtime().owner_death() == OwnerDeath::LeaveLocked;
+        let acquired = match outcome {
             Outcome::ShutDown => return Err(WaitError::Lost(Loss::ShutDown)),
             Outcome::Deadlock => return Err(WaitError::Lost(Loss::Deadlock(slept.into_cycle()))),
+            Outcome::OwnerDied if stays_locked => {
+                return Err(WaitError::Lost(Loss::OwnerDied(slept.into_dead())));
+            }
             _ => mutex.take_back(cx, outcome, on, saved).map_err(loss)?,
-        }
+        };
         lost.defuse();
         match outcome {
+            _ if acquired.abandoned_by.is_some() => Ok(acquired),
             Outcome::Interrupted => Err(WaitError::Interrupted),
             Outcome::TimedOut => Err(WaitError::TimedOut),
             // SERVE: a wake-up without a notification, which the caller's loop expects.
-            _ => Ok(()),
+            _ => Ok(acquired),
         }
     }
 }
@@ -285,6 +301,7 @@ enum Moved {
 fn loss(e: LockError) -> WaitError {
     WaitError::Lost(match e {
         LockError::Deadlock(cycle) => Loss::Deadlock(cycle),
+        LockError::OwnerDied(dead) => Loss::OwnerDied(dead),
         _ => Loss::ShutDown,
     })
 }

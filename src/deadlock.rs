@@ -14,7 +14,7 @@
 //! thread that does not wait, at a wait that a deadline will end (unless it was moved), at an entry of another wait, at
 //! a thread that holds itself up (a hand-over in flight: the word names a thread whose claim has not come yet), and at
 //! a ring that does not lead back to the start (Brent's rule: its members look for themselves).
-//! A first walk only tells whether it closes, and allocates nothing; a second lists, a third confirms: each record in the
+//! First walks only tell whether it closes, and allocate nothing; one more lists, and the last confirms: each record in the
 //! same wait again.
 //!
 //! I1. Looks are totally ordered by happens-before: within one turn by the program, between turns by E1.
@@ -33,9 +33,9 @@
 //! beginning, and no later value exists. It closes. For a wait that was moved: the mover wrote the claim word before its own
 //! look; if it had the record's lock before the entry was there, the waiter sees itself moved when it publishes, and looks.
 //!
-//! **Sound**: all records are in the same wait in the second walk and in the third, where the claim words are read by
+//! **Sound**: all records are in the same wait in the walk that lists and in the one that confirms, where the claim words are read by
 //! read-modify-writes. So take the moment between the walks: each thread was in its wait then. The owner's word that the
-//! third walk read for it names the next thread, whose record the second walk had locked; so what that thread did before its
+//! last walk read for it names the next thread, whose record the walk before had locked; so what that thread did before its
 //! wait, its releases among it, happens-before the read, which therefore shows what the thread holds now (I3), and a
 //! thread that waits neither takes nor gives back. Its own mutex may be handed to it meanwhile, which is the edge
 //! to itself. So no member could go on but by a signal, a request or a shutdown, and one of these ends the victim's wait by
@@ -44,7 +44,7 @@
 //! The victim is the thread from which the look starts: in a ring of threads that look for themselves, the last one.
 
 use crate::id::ThreadId;
-use crate::park::{Epoch, Outcome, Waiting, Wake};
+use crate::park::{Epoch, Outcome, Waiting};
 use crate::shim::{self, AtomicPtr, Ordering::*, planted};
 use crate::thread::record::{self, Record};
 use crate::thread::waits::{Report, Waits};
@@ -128,9 +128,14 @@ struct Step {
     next: ThreadId,
 }
 
-/// Three walks, and the claim.
+/// The walks, and the claim.
 fn scan(start: &'static Record, kept: &mut impl FnMut(Cycle)) {
-    let Some(length) = closes(start) else { return };
+    let Some(closed) = closes(start) else { return };
+    // A hand-over in the midst of a walk can close it: that comes often enough not to allocate for it.
+    if closes(start) != Some(closed) {
+        return;
+    }
+    let length = closed.length;
     let mut steps = Vec::with_capacity(length);
     let listed = walk(start, length, |at| {
         let (step, ()) = step(at, snapshot, |_| ())?;
@@ -147,7 +152,7 @@ fn scan(start: &'static Record, kept: &mut impl FnMut(Cycle)) {
             step(at, |r| r.waiter().state().waiting_now(), |w| (w.thread.clone(), w.awaited()))?;
         members.push(member);
         (expected.next() == Some(&step)).then_some(step)
-    }) || planted("no-third-walk");
+    }) || planted("nothing-confirmed");
     let cycle = ring(&members);
     if confirmed {
         end(start, steps[0], cycle, kept);
@@ -156,14 +161,25 @@ fn scan(start: &'static Record, kept: &mut impl FnMut(Cycle)) {
     }
 }
 
-/// How many threads the ring has that leads from `start` back to it; none: there is none.
-fn closes(start: &'static Record) -> Option<usize> {
+/// A ring, without a list of its members.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Closed {
+    length: usize,
+    /// Of their waits.
+    sum: u64,
+}
+
+/// The ring that leads from `start` back to it, if there is one.
+fn closes(start: &'static Record) -> Option<Closed> {
+    let mut sum = 0u64;
     // Brent: the mark on the path moves up after 2, 4, 8 .. steps.
     let (mut at, mut mark, mut limit) = (start, start, 2);
     for length in 1.. {
-        at = record::find(step(at, snapshot, |_| ())?.0.next)?;
+        let (step, ()) = step(at, snapshot, |_| ())?;
+        sum = sum.rotate_left(7) ^ step.thread.get() ^ step.epoch.get().rotate_left(32);
+        at = record::find(step.next)?;
         if std::ptr::eq(at, start) {
-            return Some(length);
+            return Some(Closed { length, sum });
         }
         if std::ptr::eq(at, mark) {
             return None;
@@ -227,7 +243,7 @@ fn ring(members: &[(Thread, Blocker)]) -> Cycle {
 fn end(victim: &'static Record, wait: Step, cycle: Cycle, kept: &mut impl FnMut(Cycle)) {
     let ended = victim.with_waits(|w| match w {
         Some(w) if w.thread.id() == wait.thread && w.epoch == wait.epoch => {
-            finish(victim, w, Outcome::Deadlock, Report::Deadlock(cycle))
+            w.end(victim, Outcome::Deadlock, Report::Deadlock(cycle))
         }
         _ => Err(Some(Report::Deadlock(cycle))),
     });
@@ -236,15 +252,4 @@ fn end(victim: &'static Record, wait: Step, cycle: Cycle, kept: &mut impl FnMut(
         Err(Some(Report::Deadlock(cycle))) => kept(cycle),
         Err(_) => {}
     }
-}
-
-/// Ends a wait with a report; or the report comes back. Under the lock of the entry, which pins the wait (waits I1).
-fn finish(
-    record: &'static Record,
-    w: &mut Waits,
-    outcome: Outcome,
-    report: Report,
-) -> Result<Wake, Option<Report>> {
-    w.report = Some(report);
-    record.waiter().claim(w.epoch, outcome).ok_or_else(|| w.report.take())
 }

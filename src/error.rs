@@ -30,16 +30,54 @@ impl fmt::Display for NotOwner {
 pub enum TryLockError {
     /// Another thread owns it.
     Taken,
+    /// The owner is over, and the mutex stays locked ([`OwnerDeath::LeaveLocked`](crate::OwnerDeath::LeaveLocked)).
+    OwnerDied(ThreadId),
     /// The caller already holds the mutex 2^32 times.
     Overflow,
 }
 
 impl fmt::Display for TryLockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Taken => "another thread owns the mutex",
-            Self::Overflow => "the mutex is held too many times",
-        })
+        match self {
+            Self::Taken => f.write_str("another thread owns the mutex"),
+            Self::OwnerDied(dead) => write!(f, "the owner {dead} ended with the mutex locked"),
+            Self::Overflow => f.write_str("the mutex is held too many times"),
+        }
+    }
+}
+
+/// The mutex has no dead owner to take it from. Nothing happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// Nobody owns it: lock it.
+    Free,
+    /// Its owner lives; it may be the caller.
+    NotDead {
+        /// The owner.
+        owner: ThreadId,
+    },
+    /// Its dead owner belonged to another runtime.
+    ForeignRuntime {
+        /// The owner.
+        owner: ThreadId,
+        /// The caller's runtime.
+        mine: RuntimeId,
+        /// The owner's runtime.
+        theirs: RuntimeId,
+    },
+}
+
+impl fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Free => f.write_str("nobody owns the mutex"),
+            Self::NotDead { owner } => write!(f, "the owner {owner} lives"),
+            Self::ForeignRuntime { owner, mine, theirs } => write!(
+                f,
+                "the owner {owner} belonged to runtime {theirs}, the caller belongs to runtime {mine}"
+            ),
+        }
     }
 }
 
@@ -207,6 +245,7 @@ impl fmt::Display for SpawnError {
 
 impl std::error::Error for NotOwner {}
 impl std::error::Error for TryLockError {}
+impl std::error::Error for RecoverError {}
 impl std::error::Error for SleepError {}
 impl std::error::Error for AttachError {}
 impl std::error::Error for SpawnError {}

@@ -21,9 +21,13 @@ pub enum LockError {
     /// held: let go of it, and the others go on. Reported to one thread of the ring. Waits with a deadline do not make
     /// a ring, nor does a wait for a notification; the way back from one does.
     Deadlock(Cycle),
+    /// The owner is over, and the mutex stays locked ([`OwnerDeath::LeaveLocked`](crate::OwnerDeath::LeaveLocked)):
+    /// [`Mutex::recover`](crate::Mutex::recover) takes it.
+    OwnerDied(ThreadId),
     /// The caller already holds the mutex 2^32 times.
     Overflow,
-    /// The owner belongs to another runtime, dead or alive; two runtimes do not wait for each other. A snapshot: a thread of
+    /// The owner belongs to another runtime, dead or alive (a dead one counts as this runtime's once its record is another
+    /// thread's); two runtimes do not wait for each other. A snapshot: a thread of
     /// another runtime that takes the mutex while this one queues for it is waited for.
     ForeignRuntime {
         /// The owner.
@@ -43,6 +47,7 @@ impl fmt::Display for LockError {
             Self::ShutDown => f.write_str("the runtime shuts down"),
             Self::WouldBlock => f.write_str("waiting is refused here"),
             Self::Deadlock(cycle) => cycle.fmt(f),
+            Self::OwnerDied(dead) => write!(f, "the owner {dead} ended with the mutex locked"),
             Self::Overflow => f.write_str("the mutex is held too many times"),
             Self::ForeignRuntime { owner, mine, theirs } => write!(
                 f,
@@ -81,6 +86,8 @@ pub enum Loss {
     ShutDown,
     /// Taking the mutex back would have closed a ring of threads that wait for each other: see [`LockError::Deadlock`].
     Deadlock(Cycle),
+    /// The owner is over, and the mutex stays locked: see [`LockError::OwnerDied`].
+    OwnerDied(ThreadId),
 }
 
 impl fmt::Display for WaitError {
@@ -93,6 +100,9 @@ impl fmt::Display for WaitError {
             Self::WouldBlock => f.write_str("waiting is refused here"),
             Self::Lost(Loss::ShutDown) => {
                 f.write_str("the runtime shuts down, and the mutex is lost")
+            }
+            Self::Lost(Loss::OwnerDied(dead)) => {
+                write!(f, "the owner {dead} ended with the mutex locked, and the mutex is lost")
             }
             Self::Lost(Loss::Deadlock(cycle)) => write!(f, "the mutex is lost: {cycle}"),
         }

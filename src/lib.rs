@@ -29,14 +29,15 @@ pub mod guide {}
 
 pub use condvar::Condvar;
 pub use error::{
-    AttachError, Dead, NotOwner, Panic, SignalError, SleepError, SpawnError, TryLockError,
+    AttachError, Dead, NotOwner, Panic, RecoverError, SignalError, SleepError, SpawnError,
+    TryLockError,
 };
 pub use failure::{JoinError, JoinFailure, LockError, Loss, WaitError};
 pub use id::{RuntimeId, ThreadId};
-pub use mutex::{Guard, Mutex, MutexGuard, OwnedMutexGuard, Owner};
+pub use mutex::{Acquired, Guard, Mutex, MutexGuard, OwnedMutexGuard, Owner};
 pub use thread::{
     Blocker, BlockerKind, Context, Cycle, Delivery, Exit, Host, JoinHandle, Label, Link, Name,
-    Participant, Pick, Runtime, RuntimeBuilder, Schedule, Signal, SignalPolicy, Thread,
+    OwnerDeath, Participant, Pick, Runtime, RuntimeBuilder, Schedule, Signal, SignalPolicy, Thread,
 };
 pub use wait::{
     Outside, Polled, no_blocking, outside, safe_point, sleep_until, uninterruptible, yield_now,

@@ -54,7 +54,7 @@ fn rounds(s: &S, cx: &mut Participant, me: u64) {
         }
         s.m.release(cx).unwrap();
         match s.m.acquire_until(cx, Instant::now() + Duration::from_micros(20)) {
-            Ok(()) => s.m.release(cx).unwrap(),
+            Ok(_) => s.m.release(cx).unwrap(),
             Err(e) => assert_eq!(e, LockError::TimedOut),
         }
         yield_now(cx);

@@ -617,7 +617,7 @@ fn the_end_of_a_thread_hands_the_baton_on() {
             ("fails", |_| Err(())),
             ("panics", |_| resume_unwind(Box::new("end"))),
             ("yields", |cx| yield_now(cx).is_quiet().then_some(()).ok_or(())),
-            ("holds", |cx| leaked().acquire(cx).map_err(drop)),
+            ("holds", |cx| leaked().acquire(cx).map(drop).map_err(drop)),
         ];
         let mut cx = vm.attach("main").unwrap();
         let hs: Vec<_> = ends

@@ -870,10 +870,10 @@ fn the_notification_of_a_waiter_that_is_lost_goes_on() {
         until(&mut ca, "the first is out", || first.exit().is_some());
         assert_eq!(
             first.exit().unwrap().value(),
-            Some(Err::<(), _>(WaitError::Lost(Loss::ShutDown)))
+            Some(Err::<Acquired, _>(WaitError::Lost(Loss::ShutDown)))
         );
         drop(held);
-        assert_eq!(second.join(&mut cb).unwrap(), Ok(()));
+        assert_eq!(second.join(&mut cb).unwrap(), Ok(Acquired::default()));
         assert!(m.owner().is_none());
     });
 }
@@ -1731,7 +1731,7 @@ fn a_signal_that_comes_after_the_notification_stays_pending() {
         let c: &'static Condvar<&Mutex> = Box::leak(Box::new(Condvar::new(m)));
         let h = vm.spawn("waits", move |cx| {
             let _held = m.lock(cx).unwrap();
-            assert_eq!(c.wait(cx), Ok(()));
+            assert_eq!(c.wait(cx), Ok(Acquired::default()));
             assert!(safe_point(cx).signal());
             assert_eq!(c.wait(cx), Err(WaitError::Interrupted));
             cx.take_signal().unwrap().downcast::<&str>().map_err(drop)

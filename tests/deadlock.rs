@@ -454,3 +454,236 @@ fn rings_amid_traffic() {
         }
     });
 }
+
+fn both_deaths(f: impl Fn(Runtime, OwnerDeath) + Send + Sync + Copy + 'static) {
+    for baton in [false, true] {
+        for death in [OwnerDeath::LeaveLocked, OwnerDeath::Abandon] {
+            let vm = Runtime::builder().baton(baton).owner_death(death).build();
+            guarded(LIMIT, move || f(vm, death));
+        }
+    }
+}
+
+/// A thread that takes `m` twice, waits until `ready`, and ends.
+fn dies_holding(
+    vm: &Runtime,
+    m: &Arc<Mutex>,
+    mut ready: impl FnMut() -> bool + Send + 'static,
+) -> JoinHandle<(), ()> {
+    let m = m.clone();
+    vm.spawn("dead", move |cx| {
+        m.acquire(cx).unwrap();
+        m.acquire(cx).unwrap();
+        until(cx, "ready", &mut ready);
+        Ok(())
+    })
+    .unwrap()
+}
+
+#[test]
+fn waiters_are_told_that_their_owner_died() {
+    both_deaths(|vm, death| {
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::named("m"));
+        let n = m.clone();
+        let dead = dies_holding(&vm, &m, move || n.waiters() == 3);
+        let id = dead.id();
+        until(&mut cx, "held", || m.owner().is_some());
+        let waiters: Vec<_> = (0..3)
+            .map(|i| {
+                let m = m.clone();
+                vm.spawn(format!("w{i}"), move |cx| {
+                    let timed = Instant::now() + 10 * LIMIT;
+                    let r = if i == 0 { m.acquire_until(cx, timed) } else { m.acquire(cx) };
+                    if r.is_ok() {
+                        assert_eq!(m.depth(cx), 1, "the levels of the dead are gone");
+                        m.release(cx).unwrap();
+                    }
+                    Ok::<_, ()>(r)
+                })
+                .unwrap()
+            })
+            .collect();
+        dead.join(&mut cx).unwrap();
+        let ends: Vec<_> = waiters.iter().map(|w| w.join(&mut cx).unwrap()).collect();
+        match death {
+            OwnerDeath::LeaveLocked => {
+                assert!(ends.iter().all(|e| *e == Err(LockError::OwnerDied(id))), "{ends:?}");
+                assert_eq!(m.try_lock(&cx).unwrap_err(), TryLockError::OwnerDied(id));
+                assert_eq!(m.owner().map(|o| (o.id(), o.is_alive())), Some((id, false)));
+            }
+            _ => {
+                let told = ends.iter().filter(|e| e.as_ref().unwrap().abandoned_by == Some(id));
+                assert_eq!(told.count(), 1, "one took it from the dead: {ends:?}");
+                assert!(m.owner().is_none());
+            }
+        }
+        assert_eq!(m.waiters(), 0);
+    });
+}
+
+#[test]
+fn a_newcomer_meets_a_dead_owner() {
+    both_deaths(|vm, death| {
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::new());
+        let die = |cx: &mut Participant| {
+            let dead = dies_holding(&vm, &m, || true);
+            dead.join(cx).unwrap();
+            dead.id()
+        };
+        let id = die(&mut cx);
+        if death == OwnerDeath::LeaveLocked {
+            assert_eq!(m.lock(&mut cx).unwrap_err(), LockError::OwnerDied(id));
+            assert_eq!(m.acquire(&mut cx), Err(LockError::OwnerDied(id)));
+            let guard = m.recover(&cx).unwrap();
+            assert_eq!((guard.abandoned_by(), m.depth(&cx)), (Some(id), 1));
+            assert_eq!(m.recover(&cx).unwrap_err(), RecoverError::NotDead { owner: cx.id() });
+            drop(guard);
+        } else {
+            assert_eq!(m.lock(&mut cx).unwrap().abandoned_by(), Some(id));
+            let id = die(&mut cx);
+            assert_eq!(m.acquire(&mut cx).unwrap().abandoned_by, Some(id));
+            assert_eq!(m.acquire(&mut cx).unwrap().abandoned_by, None, "told once");
+            m.release(&cx).unwrap();
+            m.release(&cx).unwrap();
+            let id = die(&mut cx);
+            let guard = m.try_lock(&cx).unwrap();
+            assert_eq!(guard.abandoned_by(), Some(id));
+            drop(guard);
+            die(&mut cx);
+            drop(m.recover(&cx).unwrap());
+        }
+        assert!(m.owner().is_none());
+        assert_eq!(m.recover(&cx).unwrap_err(), RecoverError::Free);
+        assert_eq!(m.lock(&mut cx).unwrap().abandoned_by(), None);
+        // A living owner.
+        let n = m.clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let lives = vm.spawn("lives", move |cx| {
+            let _held = n.lock(cx).unwrap();
+            until(cx, "stop", || stopped.load(SeqCst));
+            Ok::<_, ()>(())
+        });
+        let lives = lives.unwrap();
+        until(&mut cx, "held", || m.owner().is_some());
+        assert_eq!(m.recover(&cx).unwrap_err(), RecoverError::NotDead { owner: lives.id() });
+        assert_eq!(m.try_lock(&cx).unwrap_err(), TryLockError::Taken);
+        stop.store(true, SeqCst);
+        lives.join(&mut cx).unwrap();
+    });
+}
+
+/// The owner ends while notified threads, and one that timed out, are on their way back.
+#[test]
+fn the_way_back_meets_a_dead_owner() {
+    both_deaths(|vm, death| {
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::new());
+        let c = Arc::new(Condvar::new(m.clone()));
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                let (m, c) = (m.clone(), c.clone());
+                vm.spawn((), move |cx| {
+                    let guards = (m.lock(cx).unwrap(), m.lock(cx).unwrap());
+                    let r = c.wait(cx);
+                    assert_eq!(m.depth(cx), if r.is_ok() { 2 } else { 0 });
+                    drop(guards);
+                    Ok::<_, ()>(r)
+                })
+                .unwrap()
+            })
+            .collect();
+        until(&mut cx, "all wait", || c.waiters() == 3);
+        let (m2, c2) = (m.clone(), c.clone());
+        // Two are notified; the third one gets what the first that gives up passes on.
+        let dead = vm.spawn("dead", move |cx| {
+            m2.acquire(cx).unwrap();
+            assert!(c2.notify_one(cx).unwrap() && c2.notify_one(cx).unwrap());
+            Ok::<_, ()>(())
+        });
+        let dead = dead.unwrap();
+        dead.join(&mut cx).unwrap();
+        if death == OwnerDeath::Abandon {
+            until(&mut cx, "two are through", || {
+                waiters.iter().filter(|w| !w.is_alive()).count() == 2
+            });
+            let _held = m.lock(&mut cx).unwrap();
+            assert!(c.notify_one(&cx).unwrap());
+        }
+        let ends: Vec<_> = waiters.iter().map(|w| w.join(&mut cx).unwrap()).collect();
+        if death == OwnerDeath::LeaveLocked {
+            let lost = Err(WaitError::Lost(Loss::OwnerDied(dead.id())));
+            assert!(ends.iter().all(|e| *e == lost), "{ends:?}");
+            assert_eq!(m.recover(&cx).unwrap().abandoned_by(), Some(dead.id()));
+        } else {
+            let told = ends.iter().filter(|e| e.as_ref().unwrap().abandoned_by == Some(dead.id()));
+            assert_eq!(told.count(), 1, "{ends:?}");
+        }
+        assert!(m.owner().is_none() && m.waiters() == 0 && c.waiters() == 0);
+    });
+}
+
+/// Whatever ended the wait for the notification: that the mutex was taken from the dead is told.
+#[test]
+fn an_interrupted_condition_wait_tells_of_the_dead_owner() {
+    both_deaths(|vm, death| {
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::new());
+        let c = Arc::new(Condvar::new(m.clone()));
+        let (m2, c2) = (m.clone(), c.clone());
+        let waiter = vm.spawn("waiter", move |cx| {
+            let guard = m2.lock(cx).unwrap();
+            let end = c2.wait(cx);
+            assert!(cx.take_signal().is_some());
+            assert_eq!(m2.is_owner(cx), end.is_ok());
+            drop(guard);
+            Ok::<_, ()>(end)
+        });
+        let waiter = waiter.unwrap();
+        until(&mut cx, "it waits", || c.waiters() == 1);
+        let (m2, w) = (m.clone(), waiter.thread().clone());
+        let dead = vm.spawn("dead", move |cx| {
+            m2.acquire(cx).unwrap();
+            let _ = w.signal(cx, ()).map_err(drop)?;
+            until(cx, "it wants the mutex back", || m2.waiters() == 1);
+            Ok::<_, ()>(())
+        });
+        let dead = dead.unwrap();
+        dead.join(&mut cx).unwrap();
+        let end = waiter.join(&mut cx).unwrap();
+        if death == OwnerDeath::LeaveLocked {
+            assert_eq!(end, Err(WaitError::Lost(Loss::OwnerDied(dead.id()))));
+            assert_eq!(m.owner().map(Owner::id), Some(dead.id()), "the guard is void");
+        } else {
+            assert_eq!(end.unwrap().abandoned_by, Some(dead.id()));
+            assert!(m.owner().is_none());
+        }
+    });
+}
+
+#[test]
+fn a_dead_owner_of_another_runtime() {
+    guarded(LIMIT, || {
+        let (vm, other) = (Runtime::new(), Runtime::new());
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::new());
+        let dead = dies_holding(&other, &m, || true);
+        {
+            let mut o = other.attach("main").unwrap();
+            dead.join(&mut o).unwrap();
+        }
+        let (owner, mine, theirs) = (dead.id(), vm.id(), other.id());
+        match m.recover(&cx) {
+            Err(e) => {
+                assert_eq!(e, RecoverError::ForeignRuntime { owner, mine, theirs });
+                // Other tests' threads may get the record of the dead one, and then nobody knows whose it was.
+                let e = m.lock(&mut cx).unwrap_err();
+                let foreign = LockError::ForeignRuntime { owner, mine, theirs };
+                assert!(e == foreign || e == LockError::OwnerDied(owner), "{e}");
+            }
+            Ok(guard) => assert_eq!(guard.abandoned_by(), Some(owner)),
+        }
+    });
+}

@@ -34,8 +34,14 @@ fn raise<T>(cx: &impl Context) -> Result<T, Raised> {
 fn mutex_lock(m: &Mutex, cx: &mut Participant) -> Result<(), Raised> {
     match m.acquire(cx) {
         Err(LockError::Interrupted) => raise(cx),
+        Err(LockError::OwnerDied(_)) => {
+            // It stays locked for ever: only a signal gets the thread out.
+            let never = Instant::now() + Duration::from_secs(1 << 30);
+            assert_eq!(sleep_until(cx, never), Err(SleepError::Interrupted));
+            raise(cx)
+        }
         Err(e) => panic!("{e}"),
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -47,7 +53,7 @@ fn condition_wait<M: std::ops::Deref<Target = Mutex>>(
     match c.wait(cx) {
         Err(WaitError::Interrupted) => raise(cx),
         Err(e) => panic!("{e}"),
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -230,7 +236,9 @@ fn s06_the_mutex_of_a_thread_that_exits_stays_locked() {
         assert_eq!((owner.id(), owner.is_alive()), (dead.id(), false));
         let m2 = m.clone();
         let after = vm.spawn("waits after", move |cx| mutex_lock(&m2, cx)).unwrap();
-        until_blocked(&mut cx, &after, BlockerKind::Mutex);
+        for h in [&before, &after] {
+            until_blocked(&mut cx, h, BlockerKind::Sleep);
+        }
         assert!(before.is_alive() && after.is_alive());
         for h in [&before, &after] {
             assert_eq!(h.signal(&cx, Raised("out")), Ok(Delivery::Queued));
@@ -238,7 +246,7 @@ fn s06_the_mutex_of_a_thread_that_exits_stays_locked() {
         }
         assert_eq!(m.waiters(), 0);
         assert_eq!(m.owner().map(|o| o.id()), Some(dead.id()));
-        assert_eq!(m.try_lock(&cx).unwrap_err(), TryLockError::Taken);
+        assert_eq!(m.try_lock(&cx).unwrap_err(), TryLockError::OwnerDied(dead.id()));
     });
 }
 

@@ -344,7 +344,7 @@ fn a_thread_that_never_was_can_be_joined() {
 // ---- the owner is gone
 
 #[test]
-fn a_lock_of_the_dead_blocks_and_can_be_given_up() {
+fn a_lock_of_the_dead_is_refused() {
     both(|vm| {
         let mut cx = vm.attach("main").unwrap();
         let m = Arc::new(Mutex::named("orphan"));
@@ -359,20 +359,13 @@ fn a_lock_of_the_dead_blocks_and_can_be_given_up() {
         assert_eq!((owner.id(), owner.is_alive()), (dead.id(), false));
         let e = NotOwner { caller: cx.id(), owner: Some(dead.id()) };
         assert_eq!(m.release(&cx), Err(e));
-        assert_eq!(m.try_lock(&cx).unwrap_err(), TryLockError::Taken);
-        assert_eq!(m.lock_until(&mut cx, soon()).unwrap_err(), LockError::TimedOut);
-        assert_eq!(m.lock_until(&mut cx, Instant::now()).unwrap_err(), LockError::TimedOut);
-        let m2 = m.clone();
-        let h = vm.spawn("waits", move |cx| {
-            let e = m2.lock(cx).unwrap_err();
-            assert_eq!(e, LockError::Interrupted);
-            Ok::<_, ()>(cx.take_signal().unwrap().downcast::<u8>().unwrap())
-        });
-        let h = h.unwrap();
-        until_blocked(&mut cx, &h, BlockerKind::Mutex);
-        assert_eq!(h.blocker().unwrap().name(), Some("orphan"));
-        assert_eq!(h.signal(&cx, 9u8), Ok(Delivery::Queued));
-        assert_eq!(h.join(&mut cx).unwrap(), 9);
+        let died = LockError::OwnerDied(dead.id());
+        assert_eq!(m.try_lock(&cx).unwrap_err(), TryLockError::OwnerDied(dead.id()));
+        assert_eq!(m.lock(&mut cx).unwrap_err(), died);
+        assert_eq!(m.lock_until(&mut cx, soon()).unwrap_err(), died);
+        assert_eq!(m.acquire_until(&mut cx, Instant::now()), Err(died.clone()));
+        // It takes no wait to find out.
+        assert_eq!(no_blocking(&mut cx, |cx| m.lock(cx).unwrap_err()), died);
         assert_eq!(m.waiters(), 0);
         assert!(!m.owner().unwrap().is_alive());
     });
@@ -393,7 +386,7 @@ fn a_guard_that_outlives_its_thread_does_nothing() {
         assert_ne!(cx.id(), first);
         drop(g);
         assert_eq!(m.owner().map(|o| o.id()), Some(first));
-        assert_eq!(m.lock_until(&mut cx, soon()).unwrap_err(), LockError::TimedOut);
+        assert_eq!(m.lock(&mut cx).unwrap_err(), LockError::OwnerDied(first));
     });
 }
 
@@ -1036,7 +1029,11 @@ fn serve_that_waits() {
         let guards = (m.lock(&mut cx).unwrap(), m.lock(&mut cx).unwrap());
         wait_in_serve(&mut cx);
         let d = disturb(&vm, me.clone(), BlockerKind::Condvar);
-        assert_eq!(c.wait_until(&mut cx, guard_time()), Ok(()), "a spurious wake-up");
+        assert_eq!(
+            c.wait_until(&mut cx, guard_time()),
+            Ok(Acquired::default()),
+            "a spurious wake-up"
+        );
         assert_eq!((m.depth(&cx.me), served.load(SeqCst)), (2, 1));
         d.join(&mut cx).unwrap();
         // A lock.
@@ -1073,9 +1070,9 @@ fn serve_that_keeps_the_mutex_of_the_wait() {
         let m: &'static Mutex = Box::leak(Box::new(Mutex::new()));
         let c = Condvar::new(m);
         m.acquire(&mut cx).unwrap();
-        cx.hook(SERVE, |me| m.acquire(me).unwrap());
+        cx.hook(SERVE, |me| m.acquire(me).map(drop).unwrap());
         let d = disturb(&vm, me.clone(), BlockerKind::Condvar);
-        assert_eq!(c.wait_until(&mut cx, guard_time()), Ok(()));
+        assert_eq!(c.wait_until(&mut cx, guard_time()), Ok(Acquired::default()));
         assert_eq!(m.depth(&cx.me), 2);
         m.release(&cx.me).unwrap();
         m.release(&cx.me).unwrap();
@@ -1171,7 +1168,7 @@ fn before_block_that_locks_the_mutex_of_the_wait() {
         });
         let end = Instant::now() + Duration::from_secs(2);
         match m.acquire_until(&mut cx, end) {
-            Ok(()) => {
+            Ok(_) => {
                 assert_eq!(m.depth(&cx.me), 2);
                 m.release(&cx.me).unwrap();
             }
@@ -1669,9 +1666,10 @@ fn deadlines_far_away_on_either_side() {
             m.acquire_until(&mut cx, past).unwrap();
             assert_eq!(c.wait_until(&mut cx, past), Err(WaitError::TimedOut));
             m.release(&cx).unwrap();
-            let h = vm.spawn("other", move |cx| m.acquire_until(cx, past));
-            h.unwrap().join(&mut cx).unwrap();
-            assert_eq!(m.lock_until(&mut cx, past).unwrap_err(), LockError::TimedOut);
+            m.acquire(&mut cx).unwrap();
+            let h = vm.spawn("other", move |cx| Ok::<_, ()>(m.acquire_until(cx, past)));
+            assert_eq!(h.unwrap().join(&mut cx).unwrap(), Err(LockError::TimedOut));
+            m.release(&cx).unwrap();
         }
         // u64 seconds, as far as the clock goes.
         let mut seconds = u64::MAX;
@@ -1775,7 +1773,7 @@ fn after_every_end_of_a_wait_the_next_one_works() {
                     let h = vm.spawn((), move |cx| {
                         let end = if i == 0 { Instant::now() } else { guard_time() };
                         match m.acquire_until(cx, end) {
-                            Ok(()) => {
+                            Ok(_) => {
                                 g.fetch_add(1, SeqCst);
                                 m.release(cx).unwrap();
                                 Ok::<_, ()>("got")

@@ -200,7 +200,7 @@ impl Worker {
                     self.holding(0);
                     let r = if timed { w.changed.wait_until(cx, end) } else { w.changed.wait(cx) };
                     assert!(
-                        matches!(r, Ok(()) | Err(WaitError::TimedOut | WaitError::Interrupted)),
+                        matches!(r, Ok(_) | Err(WaitError::TimedOut | WaitError::Interrupted)),
                         "{r:?}"
                     );
                     assert_eq!(m.depth(cx), depth);
@@ -266,37 +266,38 @@ impl Worker {
         let _ = safe_point(cx);
     }
 
-    /// A child exits holding a mutex; another one waits for it and is signalled out.
+    /// A child exits holding a mutex while another one wants it, who is told, or signalled out; then it is recovered.
     fn orphan(&mut self, cx: &mut Participant) {
         self.world.orphans.fetch_add(1, SeqCst);
         let m = Arc::new(Mutex::new());
-        let m2 = m.clone();
+        let (m2, vm) = (m.clone(), self.vm.clone());
         let world = self.world;
         let dead = self.vm.spawn("dead", move |cx| {
             // It may be signalled meanwhile, but nobody else wants the mutex yet.
-            m2.acquire(cx).map_err(drop)
+            m2.acquire(cx).map_err(drop)?;
+            let m3 = m2.clone();
+            vm.spawn("waiter", move |cx| {
+                let e = m3.acquire(cx).unwrap_err();
+                assert!(matches!(e, LockError::Interrupted | LockError::OwnerDied(_)), "{e}");
+                while let Some(signal) = cx.take_signal() {
+                    drop(signal.downcast::<Payload>().unwrap());
+                    world.taken.fetch_add(1, SeqCst);
+                }
+                Ok::<_, ()>(())
+            })
+            .map_err(drop)
         });
         let dead = dead.unwrap();
-        let ended = uninterruptible(cx, |cx| dead.join(cx));
-        assert!(ended.is_ok());
+        let waiter = uninterruptible(cx, |cx| dead.join(cx)).unwrap();
         assert!(!m.owner().unwrap().is_alive());
-        let m2 = m.clone();
-        let waiter = self.vm.spawn("waiter", move |cx| {
-            let e = m2.acquire(cx).unwrap_err();
-            assert_eq!(e, LockError::Interrupted);
-            while let Some(signal) = cx.take_signal() {
-                drop(signal.downcast::<Payload>().unwrap());
-                world.taken.fetch_add(1, SeqCst);
-            }
-            Ok::<_, ()>(())
-        });
-        let waiter = waiter.unwrap();
         let end = self.soon();
         assert!(m.lock_until(cx, end).is_err());
         self.signal(cx, &waiter);
         let ended = uninterruptible(cx, |cx| waiter.join(cx));
         assert!(ended.is_ok());
         assert_eq!(m.waiters(), 0);
+        assert_eq!(m.recover(cx).unwrap().abandoned_by(), Some(dead.id()));
+        assert!(m.owner().is_none());
         for t in [dead.thread(), waiter.thread()] {
             self.undelivered(t);
         }
@@ -544,7 +545,7 @@ fn two_runtimes_share_a_mutex() {
         for _ in 0..steps {
             let soon = Instant::now() + Duration::from_micros(random.next(50));
             match m.acquire(cx) {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(LockError::ForeignRuntime { .. }) => continue,
                 Err(e) => return Err(e),
             }
@@ -553,7 +554,7 @@ fn two_runtimes_share_a_mutex() {
             match random.next(4) {
                 0 => {
                     let end = world.changed.wait_until(cx, soon);
-                    assert!(matches!(end, Ok(()) | Err(WaitError::TimedOut)), "{end:?}");
+                    assert!(matches!(end, Ok(_) | Err(WaitError::TimedOut)), "{end:?}");
                     assert_eq!(m.depth(cx), 1);
                     world.data[0].enter(who, mine);
                     mine += 1;

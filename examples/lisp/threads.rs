@@ -7,9 +7,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use selvedge::{
-    BlockerKind, Condvar, Context, Delivery, Host, JoinError, Label, LockError, Mutex, Participant,
-    Signal, SleepError, Thread, ThreadId, WaitError, safe_point, sleep_until, uninterruptible,
-    yield_now,
+    BlockerKind, Condvar, Context, Delivery, Host, JoinError, Label, LockError, Loss, Mutex,
+    Participant, Signal, SleepError, Thread, ThreadId, WaitError, safe_point, sleep_until,
+    uninterruptible, yield_now,
 };
 
 use crate::buffer::Buffer;
@@ -205,20 +205,33 @@ impl Interp<'_> {
     fn mutex_lock(&mut self, m: &LispMutex) -> Res<()> {
         loop {
             match m.mutex.acquire(self) {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(LockError::Interrupted) => self.raise_pending()?,
                 Err(LockError::ShutDown) => return shut_down(),
+                Err(LockError::OwnerDied(_)) => self.wait_for_the_dead()?,
                 Err(e) => return error(e.to_string()),
             }
         }
     }
 
+    /// The mutex stays locked for ever, and Emacs waits for it: until a signal comes, which is raised.
+    fn wait_for_the_dead(&mut self) -> Res<()> {
+        eprintln!("lisp: a thread waits for a mutex whose owner has ended");
+        let never = Instant::now() + Duration::from_secs(1 << 33);
+        match sleep_until(self, never) {
+            Ok(()) | Err(SleepError::Interrupted) => self.raise_pending(),
+            Err(SleepError::ShutDown) => shut_down(),
+            Err(e) => error(e.to_string()),
+        }
+    }
+
     fn condition_wait(&mut self, c: &LispCondvar) -> Res<()> {
         match c.condvar.wait(self) {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(WaitError::NotOwner(_)) => not_held(),
             Err(WaitError::Interrupted) => self.raise_pending(),
-            Err(WaitError::ShutDown | WaitError::Lost(_)) => shut_down(),
+            Err(WaitError::Lost(Loss::OwnerDied(_))) => self.wait_for_the_dead(),
+            Err(WaitError::ShutDown | WaitError::Lost(Loss::ShutDown)) => shut_down(),
             Err(e) => error(e.to_string()),
         }
     }

@@ -49,7 +49,7 @@ fn await_flag(s: &S, me: &mut Participant, deadline: Option<Instant>) {
         };
         assert_eq!(s.m().depth(me), 2);
         how = match r {
-            Ok(()) => "ok",
+            Ok(_) => "ok",
             Err(WaitError::Interrupted) => "int",
             Err(WaitError::TimedOut) => "time",
             Err(e) => panic!("{e}"),
@@ -227,7 +227,7 @@ fn a_stale_claim_does_not_end_the_next_wait() {
             let first = match s.flag() {
                 true => "had",
                 false => match s.c.wait_until(me, soon()) {
-                    Ok(()) => "ok",
+                    Ok(_) => "ok",
                     Err(WaitError::TimedOut) => "time",
                     Err(e) => panic!("{e}"),
                 },
@@ -255,13 +255,13 @@ fn shutdown_ends_the_re_acquire() {
         let s = shared();
         let t = go(&s, b, |s, me| {
             match s.m().acquire(me) {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(e) => return assert_eq!(e, LockError::ShutDown),
             }
             let mut how = "had";
             while !s.flag() {
                 match s.c.wait(me) {
-                    Ok(()) => how = "ok",
+                    Ok(_) => how = "ok",
                     Err(WaitError::Lost(_)) => {
                         assert!(!s.m().is_owner(me));
                         return s.log.put("lost");

@@ -5,7 +5,7 @@
 use loom_tests::scene::{Log, go, heaviest, seats};
 use loom_tests::{check, long};
 use selvedge::model::is_idle;
-use selvedge::{Cycle, JoinError, LockError, Mutex, Participant, Runtime, Schedule};
+use selvedge::{Cycle, JoinError, LockError, Mutex, OwnerDeath, Participant, Runtime, Schedule};
 use std::sync::Arc;
 
 /// A runtime that looks for deadlocks.
@@ -159,4 +159,59 @@ fn a_join_and_a_mutex_make_a_ring() {
             Err(e) => panic!("{e}"),
         }
     });
+}
+
+/// An owner ends while another thread goes to wait for its mutex. Kills a check of the owner before the entry is published,
+/// `ended` weakened (record E2).
+fn owner_dies(name: &'static str, death: OwnerDeath, must: &'static [&'static str]) {
+    check(name, Some(2), 50, must, move || {
+        let schedule = Schedule::new().hand_over_after(None);
+        let vm = Runtime::builder().schedule(schedule).owner_death(death).build();
+        let main = &mut vm.attach(()).unwrap();
+        let s = shared::<1>();
+        let t = s.clone();
+        let (tell, told) = (Arc::new(selvedge::model::AtomicU32::new(0)), Arc::new(Log::new()));
+        let (note, wrote) = (tell.clone(), told.clone());
+        let dead = vm.spawn((), move |me| {
+            t.m[0].acquire(me).unwrap();
+            t.m[0].acquire(me).unwrap();
+            wrote.put("w");
+            note.fetch_add(1, selvedge::model::Ordering::Relaxed);
+            Ok::<_, ()>(())
+        });
+        let dead = dead.unwrap();
+        while tell.load(selvedge::model::Ordering::Relaxed) == 0 {
+            selvedge::model::thread::yield_now();
+        }
+        let how = match s.m[0].acquire(main) {
+            Ok(got) => {
+                assert_eq!(got.abandoned_by, Some(dead.id()));
+                assert_eq!(s.m[0].depth(main), 1);
+                s.m[0].release(main).unwrap();
+                "inherited"
+            }
+            Err(e) => {
+                assert_eq!(e, LockError::OwnerDied(dead.id()));
+                drop(s.m[0].recover(main).unwrap());
+                "told"
+            }
+        };
+        // Ordered by the mark that it is over, not by a join.
+        assert_eq!(told.get(), "w");
+        dead.join(main).unwrap();
+        end(&s);
+        how.into()
+    });
+}
+
+/// Bound 2.
+#[test]
+fn an_owner_dies_and_its_waiter_is_told() {
+    owner_dies("deadlock.owner_dies_left_locked", OwnerDeath::LeaveLocked, &["told"]);
+}
+
+/// Bound 2.
+#[test]
+fn an_owner_dies_and_its_waiter_inherits() {
+    owner_dies("deadlock.owner_dies_abandoned", OwnerDeath::Abandon, &["inherited"]);
 }

@@ -138,7 +138,7 @@ fn an_interrupted_woken_waiter_gives_k_back() {
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, move |s, me| match s.m.acquire(me) {
-            Ok(()) => {
+            Ok(_) => {
                 s.log.put("ok");
                 s.m.release(me).unwrap();
             }
@@ -220,7 +220,7 @@ fn deadline(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| match s.m.acquire_until(me, soon()) {
-            Ok(()) => {
+            Ok(_) => {
                 s.log.put("b");
                 s.m.release(me).unwrap();
             }
@@ -376,7 +376,7 @@ fn shutdown_ends_a_lock() {
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| match s.m.acquire(me) {
-            Ok(()) => {
+            Ok(_) => {
                 s.log.put("b");
                 s.m.release(me).unwrap();
             }

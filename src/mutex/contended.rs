@@ -3,13 +3,15 @@
 
 use super::guard::Stamp;
 use super::mode::Mode;
-use super::{Guard, Mutex, Owner};
+use super::{Acquired, Guard, Mutex, Owner};
+use crate::error::TryLockError;
 use crate::failure::LockError;
+use crate::id::ThreadId;
 use crate::park::{Entry, Outcome, QueueGuard, Refusal};
 use crate::shim::{self, Ordering::*, planted};
 use crate::thread::record::Record;
 use crate::thread::waits::Edge;
-use crate::thread::{Blocker, BlockerKind, Context, Participant};
+use crate::thread::{Blocker, BlockerKind, Context, OwnerDeath, Participant};
 use crate::wait::{self, Plan, Slept};
 use std::time::Instant;
 
@@ -30,6 +32,8 @@ pub(super) enum Taken {
     Now,
     /// By a hook of this thread, which keeps it.
     ByHook,
+    /// From this dead owner.
+    From(ThreadId),
 }
 
 /// `Free`: the mutex was free after all, nobody queued.
@@ -182,12 +186,16 @@ impl Mutex {
         &self,
         cx: &mut dyn Context,
         deadline: Option<Instant>,
-    ) -> Result<(), LockError> {
+    ) -> Result<Acquired, LockError> {
         if self.is_owner(cx.me()) {
-            return self.one_more();
+            return self.one_more().map(|()| Acquired::default());
         }
         if self.look(cx.me()) {
-            return Ok(());
+            return Ok(Acquired::default());
+        }
+        self.check_owner_is_ours(cx.me())?;
+        if let Some(dead) = self.inherit(cx.me(), false)? {
+            return Ok(Acquired { abandoned_by: Some(dead) });
         }
         let on = Blocker::new(BlockerKind::Mutex, self.label.clone());
         wait::enter(cx, &on).map_err(|_| LockError::WouldBlock)?;
@@ -195,8 +203,9 @@ impl Mutex {
         let how = How { interruptible, deadline, on: &on, any_owner: false, since: on.since() };
         let result = self.compete(cx, &how, false);
         let result = result.and_then(|taken| match taken {
-            Taken::Now => Ok(()),
-            Taken::ByHook => self.one_more(),
+            Taken::Now => Ok(Acquired::default()),
+            Taken::ByHook => self.one_more().map(|()| Acquired::default()),
+            Taken::From(dead) => Ok(Acquired { abandoned_by: Some(dead) }),
         });
         // A hook that panics must not leave a level behind that nobody gives back.
         let held = result.is_ok().then(|| Guard::new(self, Stamp::now(cx.me())));
@@ -239,6 +248,13 @@ impl Mutex {
                 }
                 return Ok(Taken::Now);
             }
+            if !how.any_owner {
+                self.check_owner_is_ours(me)?;
+            }
+            if let Some(dead) = self.inherit(me, hand.has_k)? {
+                hand.has_k = false;
+                return Ok(Taken::From(dead));
+            }
             let slept = match self.queue_up(me, how, &mut hand.has_k, served)? {
                 Queued::Slept(slept) => slept,
                 Queued::Free => continue,
@@ -255,7 +271,10 @@ impl Mutex {
                 Outcome::TimedOut => return Err(LockError::TimedOut),
                 Outcome::ShutDown => return Err(LockError::ShutDown),
                 Outcome::Deadlock => return Err(LockError::Deadlock(slept.into_cycle())),
-                Outcome::OwnerDied => unreachable!(),
+                Outcome::OwnerDied => match cx.me().runtime().owner_death() {
+                    OwnerDeath::LeaveLocked => return Err(LockError::OwnerDied(slept.into_dead())),
+                    OwnerDeath::Abandon => served = true,
+                },
             }
         }
     }
@@ -269,9 +288,6 @@ impl Mutex {
         has_k: &mut bool,
         served: bool,
     ) -> Result<Queued, LockError> {
-        if !how.any_owner {
-            self.check_owner_is_ours(me)?;
-        }
         let (record, id) = (me.record(), me.id());
         let schedule = me.runtime().schedule();
         let woken = *has_k;
@@ -306,6 +322,45 @@ impl Mutex {
         }
         record.waiter().state().end();
         Ok(Queued::Slept(slept))
+    }
+
+    /// What `me` gets from a dead owner: the mutex, or an error; none: the owner is not dead. `woken`: the caller has K.
+    fn inherit(&self, me: &Participant, woken: bool) -> Result<Option<ThreadId>, LockError> {
+        match self.owner().filter(|owner| !owner.is_alive()).map(Owner::id) {
+            None => Ok(None),
+            Some(dead) if me.runtime().owner_death() == OwnerDeath::LeaveLocked => {
+                Err(LockError::OwnerDied(dead))
+            }
+            Some(dead) => Ok(self.take_from(dead, me.id(), woken).then_some(dead)),
+        }
+    }
+
+    /// The same for who does not wait.
+    #[cold]
+    pub(super) fn try_inherit(&self, me: &Participant) -> Result<ThreadId, TryLockError> {
+        if self.check_owner_is_ours(me).is_err() {
+            return Err(TryLockError::Taken);
+        }
+        match self.inherit(me, false) {
+            Ok(Some(dead)) => Ok(dead),
+            Err(LockError::OwnerDied(dead)) => Err(TryLockError::OwnerDied(dead)),
+            _ => Err(TryLockError::Taken),
+        }
+    }
+
+    /// Takes the mutex from its owner, who is over; with K in hand, gives K back. False: that owner has it no more.
+    pub(super) fn take_from(&self, dead: ThreadId, id: ThreadId, woken: bool) -> bool {
+        let queue = self.queue.lock();
+        // ORDERING: Relaxed twice. What the dead owner did is taken over from the mark that it is over (record E2).
+        if self.owner.compare_exchange(dead.get(), id.get(), Relaxed, Relaxed).is_err() {
+            return false;
+        }
+        if woken {
+            self.set_mode(&queue, self.mode().without_k());
+        }
+        drop(queue);
+        self.set_more(0);
+        true
     }
 
     /// Two runtimes do not wait for each other.

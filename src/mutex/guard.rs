@@ -42,6 +42,7 @@ pub type OwnedMutexGuard<H> = Guard<H>;
 pub struct Guard<H: Deref<Target = Mutex>> {
     mutex: H,
     stamp: Stamp,
+    abandoned_by: Option<ThreadId>,
     not_send: PhantomData<*const ()>,
 }
 
@@ -65,7 +66,16 @@ impl<H: Deref<Target = Mutex>> Guard<H> {
     /// The caller has just taken a level.
     #[inline(always)]
     pub(super) fn new(mutex: H, stamp: Stamp) -> Self {
-        Self { mutex, stamp, not_send: PhantomData }
+        Self { mutex, stamp, abandoned_by: None, not_send: PhantomData }
+    }
+    /// The same, of a mutex that a dead thread may have left.
+    #[inline(always)]
+    pub(super) fn inherited(mutex: H, stamp: Stamp, abandoned_by: Option<ThreadId>) -> Self {
+        Self { mutex, stamp, abandoned_by, not_send: PhantomData }
+    }
+    /// The dead thread from which this level was taken: what the mutex protects may be half done. Told once, to who took it.
+    pub fn abandoned_by(&self) -> Option<ThreadId> {
+        self.abandoned_by
     }
     /// The mutex.
     pub fn mutex(&self) -> &Mutex {

@@ -26,7 +26,7 @@
 //!     unless it was granted or woken.
 //! I6. CALLED is taken back by an owner's release under the queue's lock, with the queue empty, ARMED, and no barrier under
 //!     way. So a barrier that ends finds the CALLED that it began with, and may set ARMED.
-//! I7. `mode` is written under the queue's lock, by plain stores. `owner` is taken by compare-exchange from 0, and given back
+//! I7. `mode` is written under the queue's lock, by plain stores. `owner` is taken by compare-exchange from 0, or from a dead owner, and given back
 //!     or handed over by its owner alone, by plain stores but in STEADY; so no store races with a successful
 //!     read-modify-write. The waiter's of E5 changes nothing, and is done under the queue's lock: an owner in STEADY swaps, and
 //!     one that sees QUEUE stores under that lock.
@@ -44,8 +44,12 @@
 //! **lock**: own id in `owner`: one level more. Else compare-exchange 0 -> me. Else look a while, enter the wait, and
 //! `compete`: take it if it is free, and give K back; or call, and queue (K back) under the queue's lock; sleep.
 //! GRANTED: it is ours. WOKEN: K is ours: try once more, else queue at the front. Anything else: unlink, give up.
+//!
+//! **A dead owner**: its id stays in `owner`, but nobody waits for its release: it told the waiters (waits I2), and a thread that
+//! meets a dead owner does not queue. `take_from` replaces the id, by a compare-exchange under the queue's lock; `more`
+//! then belongs to the new owner, after all that the dead one did (record E2).
 
-use crate::error::{NotOwner, TryLockError};
+use crate::error::{NotOwner, RecoverError, TryLockError};
 use crate::failure::LockError;
 use crate::id::{RuntimeId, ThreadId};
 use crate::park::{Outcome, Queue, QueueGuard};
@@ -69,8 +73,8 @@ use mode::Mode;
 /// A recursive mutex of Lisp threads. It guards no data of its own: VM objects do not lie inside it.
 ///
 /// The owner is the Lisp thread, not the OS thread. Each [`lock`](Self::lock) is one level; the last level given back frees
-/// the mutex. A thread that ends leaves its mutexes locked, as in Emacs: their waiters can be signalled out, and
-/// [`owner`](Self::owner) says that the owner is dead. There is no poisoning: a guard gives its level back while unwinding.
+/// the mutex. A thread that ends leaves its mutexes locked: who waits for them is told, and [`recover`](Self::recover) takes them, or
+/// the next locker does ([`OwnerDeath`](crate::OwnerDeath)). There is no poisoning: a guard gives its level back while unwinding.
 ///
 /// Newcomers may take a free mutex before a waiter that was woken for it; a waiter that has lost for 1 ms (see
 /// [`Schedule`](crate::Schedule)) is handed the mutex at the next release. Waiters queue in order of arrival.
@@ -118,11 +122,18 @@ impl Owner {
     pub fn id(self) -> ThreadId {
         self.0
     }
-    /// Does the owner live? `false` is final: the mutex stays locked. `true` is a snapshot.
+    /// Does the owner live? `false` is final. `true` is a snapshot.
     pub fn is_alive(self) -> bool {
-        // No record: its segment is too new for this thread to see.
-        record::find(self.0).is_none_or(|r| !r.is_over(self.0))
+        !record::is_over(self.0)
     }
+}
+
+/// A mutex was locked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Acquired {
+    /// The dead thread from which it was taken: what it protects may be half done.
+    pub abandoned_by: Option<ThreadId>,
 }
 
 impl Mutex {
@@ -207,11 +218,11 @@ impl Mutex {
         // What the guard needs is read before the compare-exchange, which every later load waits for.
         let stamp = Stamp::now(cx.me());
         match mutex.acquire_now(cx.me()) {
-            Some(Ok(())) => Ok(Guard::new(this, stamp)),
+            Some(Ok(_)) => Ok(Guard::new(this, stamp)),
             Some(Err(e)) => Err(e),
             None => {
-                mutex.acquire_contended(cx, deadline)?;
-                Ok(Guard::new(this, Stamp::now(cx.me())))
+                let Acquired { abandoned_by } = mutex.acquire_contended(cx, deadline)?;
+                Ok(Guard::inherited(this, Stamp::now(cx.me()), abandoned_by))
             }
         }
     }
@@ -222,12 +233,38 @@ impl Mutex {
     /// See [`TryLockError`]; the level is not taken.
     #[inline]
     pub fn try_lock(&self, me: &Participant) -> Result<MutexGuard<'_>, TryLockError> {
+        let mut abandoned_by = None;
         if self.is_owner(me) {
             self.one_more().map_err(|_| TryLockError::Overflow)?;
         } else if !self.take(me.id()) {
-            return Err(TryLockError::Taken);
+            abandoned_by = Some(self.try_inherit(me)?);
         }
-        Ok(Guard::new(self, Stamp::now(me)))
+        Ok(Guard::inherited(self, Stamp::now(me), abandoned_by))
+    }
+
+    /// Takes the mutex from its dead owner, at one level. For [`OwnerDeath::LeaveLocked`](crate::OwnerDeath::LeaveLocked);
+    /// what the mutex protects may be half done.
+    ///
+    /// # Errors
+    /// See [`RecoverError`]; nothing happens.
+    /// # Blocking
+    /// No.
+    /// # Ordering
+    /// Everything the dead owner did happens-before the return.
+    pub fn recover(&self, me: &Participant) -> Result<MutexGuard<'_>, RecoverError> {
+        loop {
+            let Some(owner) = self.owner() else { return Err(RecoverError::Free) };
+            let (mine, dead) = (me.runtime().id(), owner.id());
+            if owner.is_alive() {
+                return Err(RecoverError::NotDead { owner: dead });
+            }
+            if let Some((owner, theirs)) = owner.runtime().filter(|(_, r)| *r != mine) {
+                return Err(RecoverError::ForeignRuntime { owner, mine, theirs });
+            }
+            if self.take_from(dead, me.id(), false) {
+                return Ok(Guard::inherited(self, Stamp::now(me), Some(dead)));
+            }
+        }
     }
 
     /// The explicit form of [`lock`](Self::lock), for an interpreter whose `mutex-lock` and `mutex-unlock` are two calls: no
@@ -236,7 +273,7 @@ impl Mutex {
     /// # Errors
     /// See [`LockError`]; the level is not taken.
     #[inline]
-    pub fn acquire<C: Context>(&self, cx: &mut C) -> Result<(), LockError> {
+    pub fn acquire<C: Context>(&self, cx: &mut C) -> Result<Acquired, LockError> {
         match self.acquire_now(cx.me()) {
             Some(result) => result,
             None => self.acquire_contended(cx, None),
@@ -252,7 +289,7 @@ impl Mutex {
         &self,
         cx: &mut C,
         deadline: Instant,
-    ) -> Result<(), LockError> {
+    ) -> Result<Acquired, LockError> {
         match self.acquire_now(cx.me()) {
             Some(result) => result,
             None => self.acquire_contended(cx, Some(deadline)),
@@ -261,13 +298,13 @@ impl Mutex {
 
     /// None: it takes more than one compare-exchange.
     #[inline(always)]
-    fn acquire_now(&self, me: &Participant) -> Option<Result<(), LockError>> {
+    fn acquire_now(&self, me: &Participant) -> Option<Result<Acquired, LockError>> {
         // ORDERING: Relaxed. As `is_owner`; a guess for the compare-exchange.
         let owner = self.owner.load(Relaxed);
         if owner == me.id().get() {
-            return Some(self.one_more());
+            return Some(self.one_more().map(|()| Acquired::default()));
         }
-        (owner == 0 && self.take(me.id())).then_some(Ok(()))
+        (owner == 0 && self.take(me.id())).then_some(Ok(Acquired { abandoned_by: None }))
     }
 
     /// Takes it if it is free.
@@ -398,26 +435,29 @@ impl Mutex {
         SavedLevels(more)
     }
 
-    /// For a condition-wait: takes the mutex back, unless it was granted. `woken`: the caller has K. `Err`: the runtime
-    /// shuts down, and the caller holds nothing.
+    /// For a condition-wait: takes the mutex back, unless it was granted. `woken`: the caller has K. `Err`: the caller holds
+    /// nothing. `Ok`: the dead thread from which it was taken, if any.
     pub(crate) fn take_back(
         &self,
         cx: &mut dyn Context,
         outcome: Outcome,
         on: &Blocker,
         saved: SavedLevels,
-    ) -> Result<(), LockError> {
+    ) -> Result<Acquired, LockError> {
         let SavedLevels(mut more) = saved;
+        let mut acquired = Acquired::default();
         if outcome != Outcome::Granted {
             let interruptible = planted("interruptible-reacquire");
             let since = Instant::now();
             let how = How { interruptible, deadline: None, on, any_owner: true, since };
-            if self.compete(cx, &how, outcome == Outcome::Woken)? == Taken::ByHook {
-                more = more.saturating_add(self.more()).saturating_add(1);
+            match self.compete(cx, &how, outcome == Outcome::Woken)? {
+                Taken::Now => {}
+                Taken::ByHook => more = more.saturating_add(self.more()).saturating_add(1),
+                Taken::From(dead) => acquired.abandoned_by = Some(dead),
             }
         }
         self.set_more(more);
-        Ok(())
+        Ok(acquired)
     }
 
     /// For a notifier that owns the mutex: waiters will come. No barrier: its own release sees what it stores itself.

@@ -30,6 +30,12 @@ use crate::shim::{AtomicU64, Ordering::*, const_fn, planted};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Epoch(u64);
 
+impl Epoch {
+    pub(crate) fn get(self) -> u64 {
+        self.0
+    }
+}
+
 /// How a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]

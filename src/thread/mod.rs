@@ -40,5 +40,5 @@ pub use life::{Delivery, Signal, Thread};
 pub(crate) use participant::Mask;
 pub use participant::{Context, Participant};
 pub(crate) use runtime::Participation;
-pub use runtime::{Runtime, RuntimeBuilder, SignalPolicy};
+pub use runtime::{OwnerDeath, Runtime, RuntimeBuilder, SignalPolicy};
 pub use schedule::{Pick, Schedule};

@@ -49,8 +49,8 @@ pub trait Context {
     fn serve(&mut self) {}
 }
 
-/// The token of the current thread: `!Send`, one per attached thread. Dropping it detaches: mutexes that the thread still
-/// owns stay locked for ever, as in Emacs, and [`Mutex::owner`](crate::Mutex::owner) then says that the owner is dead. Requests that
+/// The token of the current thread: `!Send`, one per attached thread. Dropping it detaches: of mutexes that the thread still
+/// owns [`OwnerDeath`](crate::OwnerDeath) says what becomes, and [`Mutex::owner`](crate::Mutex::owner) that the owner is dead. Requests that
 /// are left run in the drop, and one that another thread runs for this one is awaited.
 ///
 /// ```compile_fail

@@ -11,6 +11,7 @@
 //! I2. The record in a thread's slot has its identity in `id` as long as the thread lives; afterwards never again.
 //! I3. `ended` only grows: who reads an old value takes a dead thread for a living one, never the other way round.
 //! E1. `segments`' Release -> Acquire: the records of the segment.
+//! E2. `ended`'s Release -> `is_over`'s Acquire: all that the dead thread did, for who takes a mutex from it.
 
 use super::gate::Gate;
 use super::waits::Waits;
@@ -109,8 +110,8 @@ impl Record {
 
     /// Is the thread `id`, which lived here, over? True is final.
     pub(crate) fn is_over(&self, id: ThreadId) -> bool {
-        // ORDERING: Relaxed. I3.
-        self.ended.load(Relaxed) >= id.life()
+        // ORDERING: Acquire, E2.
+        self.ended.load(Acquire) >= id.life()
     }
 
     /// How often levels went without their guards: see `mutex/guard`.
@@ -304,8 +305,8 @@ pub(crate) fn release(record: &'static Record) {
     let mut free = slab().free.lock();
     // SAFETY: under the slab's lock.
     let lives = record.lives.with(|l| unsafe { *l });
-    // ORDERING: Relaxed. I3.
-    record.ended.swap(lives, Relaxed);
+    // ORDERING: Release, E2.
+    record.ended.swap(lives, Release);
     if lives < u32::MAX {
         free.slots.push(record.slot);
     }
@@ -314,6 +315,12 @@ pub(crate) fn release(record: &'static Record) {
 /// The record in which the thread `id` lives or lived.
 pub(crate) fn find(id: ThreadId) -> Option<&'static Record> {
     slab().get(id.slot())
+}
+
+/// Is the thread `id` over? True is final.
+pub(crate) fn is_over(id: ThreadId) -> bool {
+    // No record: its segment is too new for this thread to see.
+    find(id).is_some_and(|r| r.is_over(id))
 }
 
 /// Records in use, in the whole process.

@@ -7,18 +7,19 @@
 //!
 //! I1. `threads` holds exactly the threads between `enter` and `end`.
 //! I2. A thread enters under the lock under which `stopping` is set: it is refused, or `shutdown` finds it.
-//! I3. End of a thread, in this order: its inbox closes; it leaves the registry; its record is free; its joiners wake; it
-//!     gives the baton up. So who joined it does not find it listed, and finds its record given back.
+//! I3. End of a thread, in this order: its inbox closes; it leaves the registry; its record is free, and it is marked over;
+//!     who waits for its mutexes is told (waits I2); its joiners wake; it gives the baton up. So who joined it does not find it listed, and finds its record given back.
 
 use super::baton::Baton;
 use super::exit::{Exit, Finish};
 use super::host::{Host, NoHost};
 use super::life::drop_quietly;
 use super::record;
+use super::waits;
 use super::{Name, Participant, Schedule, Thread};
 use crate::error::AttachError;
 use crate::id::{RuntimeId, ThreadId};
-use crate::park::Ready;
+use crate::park::{Ready, Wake};
 use crate::shim::{self, Arc, Mutex, OsThread};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -32,6 +33,19 @@ pub enum SignalPolicy {
     Queue,
     /// The new one takes the place of the old one, as in Emacs.
     Replace,
+}
+
+/// What becomes of a mutex whose owner ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum OwnerDeath {
+    /// It stays locked, as in Emacs. Who waits for it, and who comes later, fails with
+    /// [`LockError::OwnerDied`](crate::LockError::OwnerDied); [`Mutex::recover`](crate::Mutex::recover) takes it.
+    #[default]
+    LeaveLocked,
+    /// The next thread that asks for it gets it, and is told: [`Acquired::abandoned_by`](crate::Acquired::abandoned_by),
+    /// [`MutexGuard::abandoned_by`](crate::Guard::abandoned_by).
+    Abandon,
 }
 
 /// Everything the threads of one VM share. A handle: cheap to clone, `Send` and `Sync`. Several may live in one process
@@ -59,6 +73,9 @@ struct Inner {
     host: Box<dyn Host>,
     schedule: Schedule,
     signals: SignalPolicy,
+    owner_death: OwnerDeath,
+    /// A thread that ends tells those who wait for its mutexes.
+    tells_orphans: bool,
     stack: Option<usize>,
 }
 
@@ -78,6 +95,7 @@ pub struct RuntimeBuilder {
     host: Option<Box<dyn Host>>,
     schedule: Schedule,
     signals: SignalPolicy,
+    owner_death: Option<OwnerDeath>,
     stack: Option<usize>,
 }
 
@@ -85,7 +103,8 @@ impl fmt::Debug for RuntimeBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut s = f.debug_struct("RuntimeBuilder");
         s.field("baton", &self.baton).field("schedule", &self.schedule);
-        s.field("signals", &self.signals).field("stack", &self.stack).finish_non_exhaustive()
+        s.field("signals", &self.signals).field("owner_death", &self.owner_death);
+        s.field("stack", &self.stack).finish_non_exhaustive()
     }
 }
 
@@ -107,13 +126,17 @@ impl RuntimeBuilder {
     pub fn signals(self, signals: SignalPolicy) -> Self {
         Self { signals, ..self }
     }
+    /// What becomes of a mutex whose owner ends? Default: it stays locked.
+    pub fn owner_death(self, owner_death: OwnerDeath) -> Self {
+        Self { owner_death: Some(owner_death), ..self }
+    }
     /// The stack size of spawned threads, in bytes. Default: std's.
     pub fn stack_size(self, bytes: usize) -> Self {
         Self { stack: Some(bytes), ..self }
     }
     /// Makes the runtime.
     pub fn build(self) -> Runtime {
-        let Self { baton, host, mut schedule, signals, stack } = self;
+        let Self { baton, host, mut schedule, signals, owner_death, stack } = self;
         if baton {
             schedule = schedule.under_baton();
         }
@@ -125,6 +148,9 @@ impl RuntimeBuilder {
             host: host.unwrap_or_else(|| Box::new(NoHost)),
             schedule,
             signals,
+            // Every model in which a thread ends would grow by it: those of dead owners ask for it.
+            tells_orphans: owner_death.is_some() || !cfg!(selvedge_loom),
+            owner_death: owner_death.unwrap_or_default(),
             stack,
         }))
     }
@@ -243,6 +269,9 @@ impl Runtime {
         let exit = Exit { thread: thread.clone(), finish: finish.clone() };
         let old = (!exit.is_ok()).then(|| self.0.last_error.lock().replace(exit));
         thread.release_record();
+        if self.0.tells_orphans {
+            self.tell_orphans(thread.id());
+        }
         thread.finish(finish);
         // Destructors of the VM: in this thread's turn, and a panic of theirs goes nowhere.
         drop_quietly(old);
@@ -251,6 +280,15 @@ impl Runtime {
             baton.part();
             baton.release(None);
         }
+    }
+
+    /// Ends the waits for mutexes of a thread that is marked over. Only threads that are registered wait.
+    fn tell_orphans(&self, dead: ThreadId) {
+        let wakes: Vec<Wake> = {
+            let registry = self.0.registry.lock();
+            registry.threads.values().filter_map(|t| waits::orphan(t.record(), dead)).collect()
+        };
+        wakes.into_iter().for_each(Wake::now);
     }
 
     /// Takes back an `enter` whose OS thread never was.
@@ -266,6 +304,9 @@ impl Runtime {
 
     pub(crate) fn baton(&self) -> Option<&Baton> {
         self.0.baton.as_deref()
+    }
+    pub(crate) fn owner_death(&self) -> OwnerDeath {
+        self.0.owner_death
     }
     pub(crate) fn schedule(&self) -> &Schedule {
         &self.0.schedule

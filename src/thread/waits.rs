@@ -2,11 +2,15 @@
 //!
 //! I1. An entry stands from after the thread queued until its wait is over; it is set, changed and taken under the record's
 //!     lock. Who holds that lock and finds an entry keeps the thread from leaving the wait, and so the object it names alive.
-//! I2. A thread that shows an entry neither takes nor gives back anything while its wait lasts.
+//! I2. Whoever could end a wait by what it finds in the entry and whoever publishes one look under that lock: a thread that
+//!     ends looks at all entries after it is marked over (record E2), a waiter at its owner after it published, so that one
+//!     of the two sees the other.
+//! I3. A thread that shows an entry neither takes nor gives back anything while its wait lasts.
 
+use super::record::Record;
 use super::{Blocker, BlockerKind, Cycle, LabelRef, Thread};
 use crate::id::ThreadId;
-use crate::park::{Epoch, Waiting};
+use crate::park::{Epoch, Outcome, Waiting, Wake};
 use crate::shim::{AtomicU64, Ordering::*};
 use std::ptr::NonNull;
 
@@ -75,6 +79,14 @@ impl Waits {
         }
     }
 
+    /// The owner of the mutex that it waits for.
+    fn owner(&self, state: Waiting) -> Option<ThreadId> {
+        match self.edge {
+            Edge::Thread(_) => None,
+            _ => self.held_up_by(state),
+        }
+    }
+
     /// The same, if no deadline will end the wait.
     pub(crate) fn held_up_for_ever_by(&self, state: Waiting) -> Option<ThreadId> {
         if self.timed && !state.moved { None } else { self.held_up_by(state) }
@@ -93,6 +105,38 @@ impl Waits {
             _ => self.on.clone(),
         }
     }
+}
+
+impl Waits {
+    /// Ends the wait of `record`, which shows this entry, with a report; or the report comes back.
+    pub(crate) fn end(
+        &mut self,
+        record: &'static Record,
+        outcome: Outcome,
+        report: Report,
+    ) -> Result<Wake, Option<Report>> {
+        self.report = Some(report);
+        // The lock of the entry pins the wait (I1).
+        record.waiter().claim(self.epoch, outcome).ok_or_else(|| self.report.take())
+    }
+
+    /// Ends the wait if its mutex belongs to a thread that `is_over`.
+    pub(crate) fn end_if_orphaned(
+        &mut self,
+        record: &'static Record,
+        is_over: impl FnOnce(ThreadId) -> bool,
+    ) -> Option<Wake> {
+        let dead = self.owner(record.waiter().state().waiting()?)?;
+        if !is_over(dead) {
+            return None;
+        }
+        self.end(record, Outcome::OwnerDied, Report::OwnerDied(dead)).ok()
+    }
+}
+
+/// The thread `dead` is over: ends the wait of `record` if it is for a mutex of that.
+pub(super) fn orphan(record: &'static Record, dead: ThreadId) -> Option<Wake> {
+    record.with_waits(|w| w.as_mut()?.end_if_orphaned(record, |id| id == dead))
 }
 
 impl Owned {

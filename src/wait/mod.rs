@@ -2,7 +2,7 @@
 //!
 //! 1. `enter`: refuse in a hook or a `no_blocking` scope; answer requests; `before_block`.
 //! 2. The primitive: `begin`, queue under its lock, look again.
-//! 3. `sleep`: publish the entry (blocker and edge); look for a deadlock; the gate to SAFE (or a request ends the wait with
+//! 3. `sleep`: publish the entry (blocker and edge); check that the owner lives; look for a deadlock; the gate to SAFE (or a request ends the wait with
 //!    SERVE); give the baton up; park until the claim word says how the wait ended; take the turn; leave SAFE, behind any
 //!    proxy; take the entry away, with what was reported in it.
 //! 4. The primitive: unlink under its lock, unless granted or woken; `end`.
@@ -11,7 +11,7 @@
 //! I1. Nothing of the VM runs between 2 and 4 (R7). Between 1 and 5 no internal lock is held while a hook runs.
 //! I2. In step 3, between `enter_safe` and `come_back`, only the claim word, the gate and the parker are touched, and
 //!     the baton's books, which hold no value of the VM (gate I1).
-//! I3. The entry is published before the look for a deadlock (deadlock I2) and taken away before the thread does anything
+//! I3. The entry is published before the check of the owner (waits I2) and the look (deadlock I2), and taken away before the thread does anything
 //!     that a wait does not (waits I1).
 //! I4. Under the baton each wait is one `release` and one turn, also when it ended before the thread slept (baton I1).
 //!     A wait that the thread itself ended before `release` is none.
@@ -23,8 +23,8 @@ mod sleep;
 
 use crate::deadlock;
 use crate::id::ThreadId;
-use crate::park::{Entry, Epoch, Outcome, Ready, Refusal, Waiter};
-use crate::shim::{self, planted};
+use crate::park::{Entry, Epoch, Outcome, Ready, Refusal, Waiter, Wake};
+use crate::shim;
 use crate::thread::baton::{Baton, Deadline};
 use crate::thread::record::{self, Record};
 use crate::thread::waits::{Edge, Report, Waits};
@@ -142,6 +142,14 @@ pub(crate) struct Slept {
 }
 
 impl Slept {
+    /// The dead owner, if that is what ended the wait.
+    pub(crate) fn into_dead(self) -> ThreadId {
+        match self.report {
+            Some(Report::OwnerDied(dead)) => dead,
+            _ => unreachable!("who claims OWNER_DIED leaves its report"),
+        }
+    }
+
     /// The ring, if that is what ended the wait.
     pub(crate) fn into_cycle(self) -> Cycle {
         match self.report {
@@ -165,13 +173,9 @@ pub(crate) fn sleep(me: &Participant, plan: Plan<'_>) -> Slept {
         detect,
         report: None,
     };
-    if planted("look-before-publishing") {
-        look(record, record);
-    }
-    let mut entry = Entered::new(record, waits);
-    if !planted("look-before-publishing") {
-        look(record, record);
-    }
+    let mut entry = Entered(record);
+    let verdict = record.with_waits(|w| judge(record, w.insert(waits)));
+    act(record, record, verdict);
     let outcome = doze(me, epoch, deadline);
     Slept { outcome, report: entry.take().and_then(|w| w.report) }
 }
@@ -180,10 +184,6 @@ pub(crate) fn sleep(me: &Participant, plan: Plan<'_>) -> Slept {
 struct Entered(&'static Record);
 
 impl Entered {
-    fn new(record: &'static Record, waits: Waits) -> Self {
-        record.with_waits(|w| *w = Some(waits));
-        Self(record)
-    }
     fn take(&mut self) -> Option<Waits> {
         self.0.with_waits(Option::take)
     }
@@ -195,23 +195,42 @@ impl Drop for Entered {
     }
 }
 
-/// Somebody without the mutex moved the waiter of `id` to its queue: does that close a ring? For the thread of `mine`, with
-/// no internal lock held.
-pub(crate) fn look_for_another(mine: &'static Record, id: ThreadId) {
-    if let Some(record) = record::find(id) {
-        look(mine, record);
+/// What is to be done about an entry.
+enum Verdict {
+    Nothing,
+    /// It is part of a ring, if there is one.
+    Look,
+    /// Its owner is over, and its wait too.
+    Orphaned(Wake),
+}
+
+/// Under the lock of the entry, which was just published or whose wait was just moved.
+fn judge(record: &'static Record, w: &mut Waits) -> Verdict {
+    if let Some(wake) = w.end_if_orphaned(record, record::is_over) {
+        return Verdict::Orphaned(wake);
+    }
+    let state = record.waiter().state().waiting().filter(|_| w.detect);
+    match state.and_then(|state| w.held_up_for_ever_by(state)) {
+        Some(_) => Verdict::Look,
+        None => Verdict::Nothing,
     }
 }
 
-/// Looks for a deadlock from `record`, if the wait of its thread can be part of one.
-fn look(mine: &'static Record, record: &'static Record) {
-    let due = record.with_waits(|w| {
-        let (w, state) = (w.as_ref()?, record.waiter().state().waiting()?);
-        Some(w.detect && w.held_up_for_ever_by(state).is_some())
-    });
-    if due == Some(true) {
-        deadlock::look_from(record, |cycle| mine.keep(cycle));
+/// For the thread of `mine`, with no internal lock held.
+fn act(mine: &'static Record, record: &'static Record, verdict: Verdict) {
+    match verdict {
+        Verdict::Nothing => {}
+        Verdict::Look => deadlock::look_from(record, |cycle| mine.keep(cycle)),
+        Verdict::Orphaned(wake) => wake.now(),
     }
+}
+
+/// Somebody without the mutex moved the waiter of `id` to its queue: is the owner dead, does that close a ring? For the thread
+/// of `mine`, with no internal lock held.
+pub(crate) fn look_for_another(mine: &'static Record, id: ThreadId) {
+    let Some(record) = record::find(id) else { return };
+    let verdict = record.with_waits(|w| w.as_mut().map(|w| judge(record, w)));
+    act(mine, record, verdict.unwrap_or(Verdict::Nothing));
 }
 
 fn doze(me: &Participant, epoch: Epoch, deadline: Option<Instant>) -> Outcome {
