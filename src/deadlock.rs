@@ -148,8 +148,11 @@ fn scan(start: &'static Record, kept: &mut impl FnMut(Cycle)) {
     let mut members = Vec::with_capacity(length);
     let mut expected = steps.iter();
     let confirmed = walk(start, length, |at| {
-        let (step, member) =
-            step(at, |r| r.waiter().state().waiting_now(), |w| (w.thread.clone(), w.awaited()))?;
+        let (step, member) = step(
+            at,
+            |r| r.waiter().state().waiting_now(),
+            |w| (w.thread.clone(), w.awaited(true)),
+        )?;
         members.push(member);
         (expected.next() == Some(&step)).then_some(step)
     }) || planted("nothing-confirmed");

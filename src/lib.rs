@@ -36,8 +36,9 @@ pub use failure::{JoinError, JoinFailure, LockError, Loss, WaitError};
 pub use id::{RuntimeId, ThreadId};
 pub use mutex::{Acquired, Guard, Mutex, MutexGuard, OwnedMutexGuard, Owner};
 pub use thread::{
-    Blocker, BlockerKind, Context, Cycle, Delivery, Exit, Host, JoinHandle, Label, Link, Name,
-    OwnerDeath, Participant, Pick, Runtime, RuntimeBuilder, Schedule, Signal, SignalPolicy, Thread,
+    Blocker, BlockerKind, Context, Cycle, Delivery, Exit, Host, JoinHandle, Label, Lag, Laggard,
+    Link, Name, OwnerDeath, Participant, Pick, Runtime, RuntimeBuilder, Schedule, Signal,
+    SignalPolicy, Thread, WaitGraph, WaitRow,
 };
 pub use wait::{
     Outside, Polled, no_blocking, outside, safe_point, sleep_until, uninterruptible, yield_now,

@@ -687,3 +687,228 @@ fn a_dead_owner_of_another_runtime() {
         }
     });
 }
+
+fn row<'a>(graph: &'a WaitGraph, t: &Thread) -> &'a WaitRow {
+    graph.rows().iter().find(|r| r.thread() == t).expect("a row for each live thread")
+}
+
+#[test]
+fn the_wait_graph_says_who_waits_for_whom() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::named("na\"me\\\n"));
+        let c = Arc::new(Condvar::named(Arc::new(Mutex::new()), "never"));
+        let (m1, m2, c1) = (m.clone(), m.clone(), c.clone());
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let owner = vm
+            .spawn("owner \"of\" it", move |cx| {
+                let _held = m1.lock(cx).unwrap();
+                until(cx, "stop", || stopped.load(SeqCst));
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        until(&mut cx, "held", || m.owner().is_some());
+        let waiter = vm.spawn("waiter", move |cx| m2.lock(cx).map(drop)).unwrap();
+        let w = waiter.thread().clone();
+        let joiner = vm.spawn((), move |cx| w.join(cx).map(drop)).unwrap();
+        let sleeper = vm
+            .spawn("sleeper", move |cx| {
+                let _held = c1.mutex().lock(cx).unwrap();
+                c1.wait(cx).map(drop)
+            })
+            .unwrap();
+        until_blocked(&mut cx, &waiter, BlockerKind::Mutex);
+        until_blocked(&mut cx, &joiner, BlockerKind::Join);
+        until_blocked(&mut cx, &sleeper, BlockerKind::Condvar);
+        let graph = vm.wait_graph();
+        assert_eq!(graph.rows().len(), 5);
+        let main = row(&graph, cx.thread());
+        assert!(main.waits_for().is_none() && main.owner().is_none() && !main.owner_is_alive());
+        for (t, kind, by) in [
+            (waiter.thread(), BlockerKind::Mutex, owner.thread()),
+            (joiner.thread(), BlockerKind::Join, waiter.thread()),
+        ] {
+            let r = row(&graph, t);
+            assert_eq!(r.waits_for().unwrap().kind(), kind);
+            assert_eq!((r.owner(), r.owner_thread()), (Some(by.id()), Some(by)));
+            assert!(r.owner_is_alive());
+        }
+        let r = row(&graph, &sleeper);
+        assert_eq!(r.waits_for().unwrap().to_string(), "condition variable never");
+        assert_eq!(r.owner(), None);
+
+        let table = graph.to_string();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 6, "a header and a line for each thread:\n{table}");
+        let words: Vec<&str> = lines[0].split_whitespace().collect();
+        assert_eq!(words.join(" "), "thread waits for owner for how long");
+        let line = lines.iter().find(|l| l.starts_with("waiter ")).unwrap();
+        assert!(line.contains("mutex na\"me\\") && line.contains("owner \"of\" it"), "{line}");
+        assert!(line.ends_with(" s"), "{line}");
+
+        let dot = graph.to_dot();
+        assert!(dot.starts_with("digraph ") && dot.ends_with("}\n"));
+        let arrow =
+            format!("\"{}\" -> \"{}\" [label=\"mutex na\\\"me\\\\\\n\"];", waiter.id(), owner.id());
+        assert!(dot.contains(&arrow), "{dot}");
+        assert!(dot.contains("[label=\"owner \\\"of\\\" it"), "{dot}");
+        assert_eq!(dot.matches(" -> ").count(), 2, "{dot}");
+        draw(&dot);
+
+        stop.store(true, SeqCst);
+        owner.join(&mut cx).unwrap();
+        waiter.join(&mut cx).unwrap();
+        joiner.join(&mut cx).unwrap();
+        c.mutex().acquire(&mut cx).unwrap();
+        assert!(c.notify_one(&cx).unwrap());
+        // Moved, it waits for the mutex.
+        let graph = vm.wait_graph();
+        assert_eq!(row(&graph, &sleeper).waits_for().unwrap().kind(), BlockerKind::Mutex);
+        assert_eq!(row(&graph, &sleeper).owner_thread(), Some(cx.thread()));
+        c.mutex().release(&cx).unwrap();
+        sleeper.join(&mut cx).unwrap();
+    });
+}
+
+/// Graphviz reads it, where there is one.
+fn draw(dot: &str) {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let dot_tool =
+        Command::new("dot").arg("-Tsvg").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let Ok(mut child) = dot_tool else {
+        println!("no Graphviz here: the drawing is not tried");
+        return;
+    };
+    child.stdin.take().unwrap().write_all(dot.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success() && out.stdout.windows(4).any(|w| w == b"<svg"));
+}
+
+#[test]
+fn the_way_back_finds_a_dead_owner_of_another_runtime() {
+    guarded(LIMIT, || {
+        let (vm, other) = (Runtime::new(), Runtime::new());
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::named("m"));
+        let c = Arc::new(Condvar::new(m.clone()));
+        let (m2, c2) = (m.clone(), c.clone());
+        let waiter = vm
+            .spawn("waiter", move |cx| {
+                let _held = m2.lock(cx).unwrap();
+                Ok::<_, ()>(c2.wait(cx).map_err(|e| e.to_string()))
+            })
+            .unwrap();
+        until(&mut cx, "it waits", || c.waiters() == 1);
+        let dead = dies_holding(&other, &m, || true);
+        until(&mut cx, "dead", || !dead.is_alive());
+        // The signal ends the wait for the notification; the way back finds the owner dead.
+        let _ = waiter.signal(&cx, ()).unwrap();
+        let end = waiter.join(&mut cx).unwrap().unwrap_err();
+        assert!(end.contains(&dead.id().to_string()), "{end}");
+    });
+}
+
+/// Is `t` named?
+fn is_named(vm: &Runtime, than: Duration, t: &Thread) -> bool {
+    vm.laggards(than).iter().any(|l| l.thread() == t)
+}
+
+#[test]
+fn a_thread_without_safe_points_is_named() {
+    guarded(LIMIT, || {
+        let vm = Runtime::new();
+        let mut cx = vm.attach("main").unwrap();
+        let (go_on, polls) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (g, p) = (go_on.clone(), polls.clone());
+        let runs = vm
+            .spawn("runs", move |cx| {
+                while g.load(SeqCst) == 0 {
+                    std::hint::spin_loop();
+                }
+                assert!(safe_point(cx).is_quiet(), "a mark is not reported");
+                p.store(1, SeqCst);
+                while g.load(SeqCst) == 1 {
+                    assert!(safe_point(cx).is_quiet());
+                    assert!(yield_now(cx).is_quiet());
+                }
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        let sleeps = vm
+            .spawn("sleeps", |cx| sleep_until(cx, Instant::now() + 10 * LIMIT).or(Ok::<_, ()>(())))
+            .unwrap();
+        until_blocked(&mut cx, &sleeps, BlockerKind::Sleep);
+        let than = Duration::from_millis(5);
+        let named = |cx: &mut Participant| {
+            let found = outside(cx, |_| vm.laggards(than));
+            assert!(found.iter().all(|l| l.thread() == runs.thread()), "{found:?}");
+            found.into_iter().next()
+        };
+        until(&mut cx, "it runs", || runs.is_alive());
+        assert!(named(&mut cx).is_none(), "the first look only marks");
+        let mut laggard = None;
+        // Polled from outside: this thread is at a safe point whenever it looks.
+        while laggard.is_none() {
+            outside(&mut cx, |_| std::thread::sleep(than));
+            laggard = named(&mut cx);
+        }
+        let laggard = laggard.unwrap();
+        let Lag::NoSafePoint { since } = laggard.why() else { panic!("{laggard}") };
+        assert!(since.elapsed() >= than);
+        assert!(
+            laggard.to_string().starts_with("runs has come to no safe point for "),
+            "{laggard}"
+        );
+        go_on.store(1, SeqCst);
+        until(&mut cx, "it polls", || polls.load(SeqCst) == 1);
+        // It may be kept from running for a while: some stretch of ten times `than` without being named will come.
+        let mut quiet_since = Instant::now();
+        until(&mut cx, "it is named no more", || {
+            if is_named(&vm, than, runs.thread()) {
+                quiet_since = Instant::now();
+            }
+            quiet_since.elapsed() > 10 * than
+        });
+        go_on.store(2, SeqCst);
+        runs.join(&mut cx).unwrap();
+        let _ = sleeps.signal(&cx, ()).unwrap();
+        sleeps.join(&mut cx).unwrap();
+    });
+}
+
+#[test]
+fn an_owner_that_others_wait_for_is_named() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::named("queue"));
+        m.acquire(&mut cx).unwrap();
+        let waiters: Vec<_> = (0..2)
+            .map(|_| {
+                let m = m.clone();
+                vm.spawn((), move |cx| m.lock(cx).map(drop)).unwrap()
+            })
+            .collect();
+        for w in &waiters {
+            until_blocked(&mut cx, w, BlockerKind::Mutex);
+        }
+        let holds = |l: &Laggard| matches!(l.why(), Lag::Holds { .. });
+        assert!(!vm.laggards(10 * LIMIT).iter().any(holds));
+        let found: Vec<Laggard> = vm.laggards(Duration::ZERO).into_iter().filter(holds).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].thread(), cx.thread());
+        let Lag::Holds { what, since, waiters: n } = found[0].why() else { unreachable!() };
+        assert_eq!((what.to_string().as_str(), *n), ("mutex queue", 2));
+        assert!(waiters.iter().all(|w| w.blocker().unwrap().since() >= *since));
+        let text = found[0].to_string();
+        assert!(
+            text.starts_with("main holds mutex queue, for which 2 wait, the first for "),
+            "{text}"
+        );
+        m.release(&cx).unwrap();
+        for w in waiters {
+            w.join(&mut cx).unwrap();
+        }
+    });
+}

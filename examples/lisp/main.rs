@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use selvedge::{JoinError, JoinFailure, Participant, Runtime, SignalPolicy, Thread};
+use selvedge::{JoinError, JoinFailure, Participant, Runtime, SignalPolicy, sleep_until};
 
 use cell::Slot;
 use eval::{Interp, Stack};
@@ -139,8 +139,12 @@ fn drive(me: &mut Participant, file: &str, mode: Mode, timeout: Duration) -> boo
             eprintln!("{file}: not done after {} s", timeout.as_secs_f64());
             if let Some(world) = world.get() {
                 let world: Arc<World> = world;
-                for thread in world.runtime.all_threads() {
-                    eprintln!("  {}", describe(&thread));
+                eprintln!("{}", world.runtime.wait_graph());
+                // Since the last look, half a second ago.
+                world.runtime.laggards(Duration::ZERO);
+                let _ = sleep_until(me, Instant::now() + Duration::from_millis(500));
+                for laggard in world.runtime.laggards(Duration::from_millis(400)) {
+                    eprintln!("{laggard}");
                 }
                 world.closed.set(true);
                 world.runtime.shutdown(me);
@@ -153,25 +157,6 @@ fn drive(me: &mut Participant, file: &str, mode: Mode, timeout: Duration) -> boo
             false
         }
     }
-}
-
-/// A thread and what it waits for.
-fn describe(thread: &Thread) -> String {
-    let name = match thread.name() {
-        Some(name) => format!("thread {name}"),
-        None if thread.is_main() => "main thread".to_string(),
-        None => format!("thread number {}", thread.id().get()),
-    };
-    let Some(on) = thread.blocker() else {
-        return format!("{name}: runs");
-    };
-    let (kind, since) = (on.kind(), on.since().elapsed().as_secs_f64());
-    let target = match on.thread() {
-        Some(thread) => thread.name().map(str::to_string),
-        None => on.name().map(str::to_string),
-    };
-    let target = target.map_or_else(String::new, |t| format!(" {t}"));
-    format!("{name}: waits for {since:.1} s, {kind:?}{target}")
 }
 
 /// Runs the program in `path` as the main thread of a runtime of its own.

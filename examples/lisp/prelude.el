@@ -259,6 +259,7 @@
           (file-error "File error")
           (file-missing "File is missing" file-error)
           (excessive-lisp-nesting "Lisp nesting exceeds `max-lisp-eval-depth'")
+          (deadlock "Threads wait for each other")
           (thread-buffer-killed "Thread's current buffer killed")
           (ert-test-failed "Test failed")
           (ert-test-skipped "Test skipped"))))

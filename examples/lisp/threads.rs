@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use selvedge::{
-    BlockerKind, Condvar, Context, Delivery, Host, JoinError, Label, LockError, Loss, Mutex,
+    BlockerKind, Condvar, Context, Cycle, Delivery, Host, JoinError, Label, LockError, Loss, Mutex,
     Participant, Signal, SleepError, Thread, ThreadId, WaitError, safe_point, sleep_until,
     uninterruptible, yield_now,
 };
@@ -166,6 +166,15 @@ fn shut_down<T>() -> Res<T> {
     Err(Box::new(Flow::Shutdown))
 }
 
+/// Emacs would hang.
+fn deadlock<T>(ring: &Cycle) -> Res<T> {
+    let links = ring.links().iter();
+    crate::value::signal(
+        "deadlock",
+        links.map(|link| Value::str(link.to_string())).collect::<Vec<_>>(),
+    )
+}
+
 impl Interp<'_> {
     /// Lets the crate in, as every loop and call does. Signals wait until the thread does.
     pub fn safe_point(&mut self) -> Res<()> {
@@ -209,6 +218,7 @@ impl Interp<'_> {
                 Err(LockError::Interrupted) => self.raise_pending()?,
                 Err(LockError::ShutDown) => return shut_down(),
                 Err(LockError::OwnerDied(_)) => self.wait_for_the_dead()?,
+                Err(LockError::Deadlock(ring)) => return deadlock(&ring),
                 Err(e) => return error(e.to_string()),
             }
         }
@@ -230,6 +240,7 @@ impl Interp<'_> {
             Ok(_) => Ok(()),
             Err(WaitError::NotOwner(_)) => not_held(),
             Err(WaitError::Interrupted) => self.raise_pending(),
+            Err(WaitError::Lost(Loss::Deadlock(ring))) => deadlock(&ring),
             Err(WaitError::Lost(Loss::OwnerDied(_))) => self.wait_for_the_dead(),
             Err(WaitError::ShutDown | WaitError::Lost(Loss::ShutDown)) => shut_down(),
             Err(e) => error(e.to_string()),
@@ -291,6 +302,7 @@ impl Interp<'_> {
                 return self.thread_join(thread);
             }
             Err(JoinError::ShutDown) => return shut_down(),
+            Err(JoinError::Deadlock(ring)) => return deadlock(&ring),
             Err(e) => return error(e.to_string()),
         };
         match quirk {

@@ -8,7 +8,8 @@
 //! | SAFE TAKEN COMING| the same, and the thread waits to come back         | the proxy, which then unparks it            |
 //!
 //! Bits beside the state: REQ (requests in the inbox, or a poke; cleared by who drains), SIGNAL (a signal is pending),
-//! STOP (the runtime shuts down), POKED (a REQ was answered inside a wait; the next safe point reports it).
+//! STOP (the runtime shuts down), POKED (a REQ was answered inside a wait; the next safe point reports it), MARK (somebody
+//! wants to know whether the thread comes to safe points: it clears it there, and whenever it leaves SAFE).
 //!
 //! I1. A thread that is SAFE touches its claim word, its gate and its parker, and nothing else (G1).
 //! I2. TAKEN has one holder; under it nothing polls, waits or locks a Lisp lock.
@@ -27,8 +28,9 @@ const COMING: u32 = 8;
 const SIGNAL: u32 = 16;
 const STOP: u32 = 32;
 const POKED: u32 = 64;
+const MARK: u32 = 128;
 /// What a safe point looks for.
-const POLL: u32 = REQ | SIGNAL | STOP | POKED;
+const POLL: u32 = REQ | SIGNAL | STOP | POKED | MARK;
 
 /// A value of the word.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,12 @@ impl Seen {
     }
     pub(crate) fn poked(self) -> bool {
         self.0 & (REQ | POKED) != 0
+    }
+    pub(crate) fn marked(self) -> bool {
+        self.0 & MARK != 0
+    }
+    pub(crate) fn without_mark(self) -> Self {
+        Self(self.0 & !MARK)
     }
     /// What was asked then, and what is pending now.
     pub(crate) fn with_state_of(self, now: Self) -> Self {
@@ -149,7 +157,7 @@ impl Gate {
                 continue;
             }
             // ORDERING: Acquire, E2; Relaxed on failure, where nothing happened.
-            if self.0.compare_exchange(w, w & !(SAFE | COMING), Acquire, Relaxed).is_ok() {
+            if self.0.compare_exchange(w, w & !(SAFE | COMING | MARK), Acquire, Relaxed).is_ok() {
                 return true;
             }
         }
@@ -159,6 +167,27 @@ impl Gate {
     pub(crate) fn request(&self) -> Seen {
         // ORDERING: Relaxed. As `clear_request`.
         Seen(self.0.fetch_or(REQ, Relaxed))
+    }
+
+    /// Sets MARK if the thread runs. Did it stand already? None: the thread is SAFE.
+    pub(super) fn mark(&self) -> Option<bool> {
+        loop {
+            // ORDERING: Relaxed. The compare-exchange decides.
+            let w = self.0.load(Relaxed);
+            if w & SAFE != 0 {
+                return None;
+            }
+            // ORDERING: Relaxed twice. It tells of nothing but itself.
+            if self.0.compare_exchange(w, w | MARK, Relaxed, Relaxed).is_ok() {
+                return Some(w & MARK != 0);
+            }
+        }
+    }
+
+    /// The thread is at a safe point.
+    pub(crate) fn clear_mark(&self) {
+        // ORDERING: Relaxed. As `mark`.
+        self.0.fetch_and(!MARK, Relaxed);
     }
 
     pub(crate) fn set_signal(&self) {

@@ -5,6 +5,7 @@
 //! | `record`      | the slab of records: identities, what others reach without consent          |
 //! | `gate`        | running, safe, taken, asked: one word                                       |
 //! | `life`        | the handle `Thread`: signals, requests, alive or dead                       |
+//! | `graph`       | who waits for whom, who keeps others waiting: snapshots                     |
 //! | `exit`        | how a thread ended, and who waits for that                                  |
 //! | `participant` | the current thread's token, and the trait `Context`                         |
 //! | `runtime`     | what the threads of one VM share: the registry, shutdown                    |
@@ -22,6 +23,7 @@ mod blocker;
 mod cycle;
 mod exit;
 pub(crate) mod gate;
+mod graph;
 mod host;
 mod life;
 mod participant;
@@ -35,6 +37,7 @@ pub use blocker::{Blocker, BlockerKind, Label, Name};
 pub use cycle::{Cycle, Link};
 pub use exit::{Exit, JoinHandle};
 pub(crate) use exit::{Finish, Slot};
+pub use graph::{Lag, Laggard, WaitGraph, WaitRow};
 pub use host::Host;
 pub use life::{Delivery, Signal, Thread};
 pub(crate) use participant::Mask;

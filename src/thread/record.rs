@@ -20,6 +20,7 @@ use crate::id::{RuntimeId, ThreadId};
 use crate::park::{Ready, Waiter};
 use crate::shim::{self, Arc, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering::*, UnsafeCell};
 use std::ptr::null_mut;
+use std::time::{Duration, Instant};
 
 /// See the module.
 #[repr(C)]
@@ -38,6 +39,8 @@ pub(crate) struct Record {
     mark: Mark,
     /// Reports that nobody got, to be dropped where a VM's destructors may run. Own thread only.
     attic: UnsafeCell<Vec<Cycle>>,
+    /// Since when the gate's MARK stands, for which thread. Written by who marks.
+    marked: Mutex<Option<(ThreadId, Instant)>>,
     /// How often a thread of this slot lost a mutex, or ended. Written by the own thread, or by who has the slot.
     losses: AtomicU64,
     /// The mutexes that the thread lost, by address, and the count afterwards. Own thread only.
@@ -71,6 +74,7 @@ impl Record {
             waits: Mutex::new(None),
             mark: Mark { set: AtomicU32::new(0), next: AtomicPtr::new(null_mut()) },
             attic: UnsafeCell::new(Vec::new()),
+            marked: Mutex::new(None),
             losses: AtomicU64::new(0),
             lost: UnsafeCell::new(Vec::new()),
             lives: UnsafeCell::new(0),
@@ -155,6 +159,21 @@ impl Record {
     /// What the thread `id` waits for.
     pub(crate) fn blocker(&self, id: ThreadId) -> Option<Blocker> {
         self.with_waits(|w| w.as_ref().filter(|w| w.thread.id() == id).map(|w| w.on.clone()))
+    }
+
+    /// Marks the thread `id` if it runs. Since when it has been marked and at no safe point, if that is `than` or longer.
+    pub(super) fn mark_run(&self, id: ThreadId, than: Duration) -> Option<Instant> {
+        let mut marked = self.marked.lock();
+        let stands = self.gate.mark()?;
+        match *marked {
+            Some((of, since)) if stands && of == id => {
+                (self.id_bits() == id.get() && shim::is_past(since, than)).then_some(since)
+            }
+            _ => {
+                *marked = Some((id, Instant::now()));
+                None
+            }
+        }
     }
 
     pub(crate) fn mark(&self) -> &Mark {

@@ -92,9 +92,19 @@ impl Waits {
         if self.timed && !state.moved { None } else { self.held_up_by(state) }
     }
 
-    /// What it waits for there, as a report says it: a condition-wait that takes its mutex back waits for the mutex.
-    pub(crate) fn awaited(&self) -> Blocker {
+    /// The address of the mutex that it waits for, which is good for comparisons.
+    pub(super) fn mutex(&self, state: Waiting) -> Option<usize> {
         match &self.edge {
+            Edge::Owner(owned) => Some(owned.word.addr().get()),
+            Edge::OwnerOnceMoved(owned) if state.moved => Some(owned.word.addr().get()),
+            _ => None,
+        }
+    }
+
+    /// What it waits for there: a condition-wait that takes its mutex back waits for the mutex.
+    pub(crate) fn awaited(&self, moved: bool) -> Blocker {
+        match &self.edge {
+            Edge::OwnerOnceMoved(_) if !moved => self.on.clone(),
             Edge::Owner(owned) | Edge::OwnerOnceMoved(owned)
                 if self.on.kind() != BlockerKind::Mutex =>
             {

@@ -60,7 +60,11 @@ pub fn safe_point<C: Context>(cx: &mut C) -> Polled {
 #[cold]
 fn poll(cx: &mut dyn Context) -> Polled {
     let gate = cx.me().record().gate();
-    let seen = gate.look();
+    let mut seen = gate.look();
+    if seen.marked() {
+        gate.clear_mark();
+        seen = seen.without_mark();
+    }
     if seen.poked() {
         cx.me().thread().clone().serve_own();
         cx.serve();
