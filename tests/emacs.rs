@@ -18,7 +18,7 @@ use scene::*;
 use selvedge::*;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex as StdMutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A Lisp error, as a VM would raise it.
 #[derive(Clone, Debug, PartialEq)]

@@ -549,8 +549,8 @@ fn obey(cx: &mut Participant, shared: &Shared, order: Order) -> Option<Reply> {
         Err(LockError::ShutDown) => Reply::Dead,
         Err(e) => panic!("{e}"),
     };
-    let waited = |result: Result<(), WaitError>| match result {
-        Ok(()) => Reply::Woken,
+    let waited = |result: Result<Acquired, WaitError>| match result {
+        Ok(_) => Reply::Woken,
         Err(WaitError::NotOwner(_)) => Reply::NotOwner,
         Err(WaitError::Interrupted) => Reply::Interrupted,
         Err(WaitError::TimedOut) => Reply::TimedOut,

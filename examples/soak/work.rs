@@ -328,7 +328,7 @@ impl<'a> Worker<'a> {
         };
         assert_eq!(on.mutex().depth(self.me), depth, "{result:?}");
         let (event, go_on) = match result {
-            Ok(()) => (Event::Woke, true),
+            Ok(_) => (Event::Woke, true),
             Err(WaitError::TimedOut) => (Event::TimedOut, false),
             Err(WaitError::Interrupted) => (Event::Interrupted, false),
             Err(e) => panic!("{e}"),
