@@ -20,7 +20,7 @@ const CALLERS: u32 = 0xff * CALLER;
 /// Counts releases in a row that found nobody.
 const IDLE: u32 = 0x1000;
 /// So many, and the mutex is quiet again. A switch costs a waiter a barrier, such a release some nanoseconds.
-const ENOUGH: u32 = if cfg!(selvedge_loom) { 1 } else { 1000 };
+const ENOUGH: u32 = if cfg!(any(selvedge_loom, selvedge_shuttle)) { 1 } else { 1000 };
 
 impl Mode {
     pub(super) const PLAIN: Self = Self(0);

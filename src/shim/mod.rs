@@ -1,28 +1,41 @@
 //! The one room that names `std::sync`, `std::thread`, `UnsafeCell` and `loom`.
 //!
-//! | name                          | natively                      | under `--cfg selvedge_loom`                |
-//! |-------------------------------|-------------------------------|--------------------------------------------|
-//! | `AtomicU32`, `U64`, `Ptr`     | std                           | loom, with the companion store (`model.rs`) |
-//! | `UnsafeCell`                  | std, behind `with`/`with_mut` | loom: every access is checked for races    |
-//! | `Mutex`                       | std, never poisoned           | loom                                       |
-//! | `Parker`                      | futex, or std mutex + condvar | `loom::sync::Notify`, one sleeper          |
-//! | `spawn`, `pause`, `yield_now` | std                           | loom                                       |
-//! | `light_fence`, `heavy_fence`  | a compiler fence, membarrier(2) | full fences                              |
-//! | `expired`                     | compares with the clock       | true: every deadline may fire at once      |
-//! | `planted`                     | false                         | a protocol fault that a test asked for     |
+//! | name                          | natively                      | under `--cfg selvedge_loom`                 | under `--cfg selvedge_shuttle` |
+//! |-------------------------------|-------------------------------|---------------------------------------------|--------------------------------|
+//! | `AtomicU32`, `U64`, `Ptr`     | std                           | loom, with the companion store (`model.rs`) | shuttle                        |
+//! | `UnsafeCell`                  | std, behind `with`/`with_mut` | loom: every access is checked for races     | std; an overlap panics         |
+//! | `Mutex`                       | std, never poisoned           | loom                                        | shuttle                        |
+//! | `Parker`                      | futex, or std mutex + condvar | `loom::sync::Notify`, one sleeper           | shuttle's mutex + condvar      |
+//! | `spawn`, `pause`, `yield_now` | std                           | loom                                        | shuttle                        |
+//! | `light_fence`, `heavy_fence`  | a compiler fence, membarrier(2) | full fences                               | nothing                        |
+//! | `expired`                     | compares with the clock       | true: every deadline may fire at once       | a draw                         |
+//! | `planted`                     | false                         | a protocol fault that a test asked for      | the same                       |
 //!
-//! The gate is `cfg(selvedge_loom)` alone. What loom cannot model panics here; it is not quietly approximated.
+//! The gates are the cfgs alone; the features only add the packages. `--cfg selvedge_chaos` makes native atomics sleep now
+//! and then (`chaos.rs`). What loom cannot model panics here; it is not quietly approximated.
 
 #[cfg(all(selvedge_loom, not(feature = "loom")))]
 compile_error!("`--cfg selvedge_loom` needs the feature `loom` of selvedge");
+#[cfg(all(selvedge_shuttle, not(feature = "shuttle")))]
+compile_error!("`--cfg selvedge_shuttle` needs the feature `shuttle` of selvedge");
+#[cfg(any(
+    all(selvedge_loom, selvedge_shuttle),
+    all(selvedge_chaos, any(selvedge_loom, selvedge_shuttle))
+))]
+compile_error!("selvedge_chaos, selvedge_loom, selvedge_shuttle: one of them at a time");
 
+#[cfg(selvedge_chaos)]
+mod chaos;
 #[cfg(selvedge_loom)]
 #[path = "model.rs"]
 mod imp;
-#[cfg(not(selvedge_loom))]
+#[cfg(not(any(selvedge_loom, selvedge_shuttle)))]
 #[path = "real.rs"]
 mod imp;
-#[cfg(selvedge_loom)]
+#[cfg(all(selvedge_shuttle, not(selvedge_loom)))]
+#[path = "shuttle.rs"]
+mod imp;
+#[cfg(any(selvedge_loom, selvedge_shuttle))]
 mod site;
 
 #[cfg(not(selvedge_loom))]

@@ -1,5 +1,8 @@
 //! The shim of ordinary builds: std's types, and a parker on a futex where there is one.
 
+#[cfg(selvedge_chaos)]
+pub(crate) use super::chaos::{AtomicPtr, AtomicU32, AtomicU64};
+#[cfg(not(selvedge_chaos))]
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 

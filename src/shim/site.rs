@@ -1,4 +1,5 @@
-//! Which call sites of atomics a run visits, and which one of them it weakens. Model builds only.
+//! Which call sites of atomics a run visits, and which one of them it weakens. Model builds only; of it, a shuttle build
+//! uses the planted faults.
 //!
 //! | variable                              | effect                                                      |
 //! |---------------------------------------|-------------------------------------------------------------|
@@ -9,6 +10,8 @@
 //! A site is `src/mutex.rs:69:22`, as the compiler names the caller; the file may be given by its last components.
 //! The ordering `none` leaves a fence or an unpark out. The file gets `SITE OP ORDERING` and `plant name` lines.
 //! One binary thus serves every mutant. Nothing here is modelled: the types are those of std.
+#![cfg_attr(selvedge_shuttle, allow(dead_code))]
+
 use std::collections::HashSet;
 use std::env;
 use std::fs::File;

@@ -193,7 +193,7 @@ impl Record {
 }
 
 /// Slots of the first segment; each further one has twice as many.
-const FIRST: u32 = if cfg!(selvedge_loom) { 4 } else { 64 };
+const FIRST: u32 = if cfg!(any(selvedge_loom, selvedge_shuttle)) { 4 } else { 64 };
 const SEGMENTS: usize = (ThreadId::SLOT_BITS - FIRST.trailing_zeros()) as usize + 1;
 
 /// The process-wide slab.
@@ -245,11 +245,10 @@ impl Slab {
     }
 }
 
-#[cfg(selvedge_loom)]
+#[cfg(any(selvedge_loom, selvedge_shuttle))]
 impl Drop for Slab {
-    /// The model checker makes a slab per execution.
+    /// loom and shuttle make a slab per execution.
     fn drop(&mut self) {
-        #[cfg(selvedge_loom)]
         if shim::has_failed() {
             return;
         }
