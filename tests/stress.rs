@@ -1,6 +1,6 @@
 //! Everything at once, for a bounded number of operations. `SELVEDGE_STRESS=n` multiplies them.
 //!
-//! A hang ends the process, with the list of the threads and what each waits for.
+//! A hang ends the process, with the list of the threads and what each waits for. Miri gets fewer threads and steps.
 
 use selvedge::*;
 use std::cell::UnsafeCell;
@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-const THREADS: usize = 8;
+const THREADS: usize = if cfg!(miri) { 3 } else { 8 };
+/// Under Miri one step of so many is done.
+const FEWER: u64 = if cfg!(miri) { 500 } else { 1 };
 
 fn times() -> u64 {
     std::env::var("SELVEDGE_STRESS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
@@ -344,7 +346,7 @@ impl Drop for Watchdog {
 }
 
 fn run(what: &str, baton: bool, schedule: Schedule, steps: u64) {
-    let steps = steps * times();
+    let steps = steps * times() / FEWER;
     let vm = Runtime::builder().baton(baton).schedule(schedule).build();
     let world: &'static World = Box::leak(Box::new(World::new()));
     let _watchdog = Watchdog::new(what.to_owned(), vm.clone(), world);
@@ -455,7 +457,8 @@ fn run(what: &str, baton: bool, schedule: Schedule, steps: u64) {
     assert_eq!(count(&world.sent), count(&world.taken), "{what}: signals sent and taken");
     assert_eq!(count(&world.payloads), count(&world.dropped), "{what}: payloads");
     assert_eq!(count(&world.asked), count(&world.answered), "{what}: requests");
-    assert!(count(&world.orphans) > 0 && count(&world.sent) > 0 && count(&world.asked) > 0);
+    let all_kinds = count(&world.orphans) > 0 && count(&world.sent) > 0 && count(&world.asked) > 0;
+    assert!(all_kinds || cfg!(miri), "too few steps for all that they do");
     assert!(world.other.all_threads().is_empty());
 }
 
@@ -523,7 +526,7 @@ fn stop_in_the_middle(what: &str, baton: bool, round: u64) {
 
 #[test]
 fn shutdown_in_the_middle() {
-    for round in 0..150 * times() {
+    for round in 0..150 * times() / FEWER.min(75) {
         stop_in_the_middle("shutdown", false, round);
         stop_in_the_middle("shutdown, baton", true, round);
     }
@@ -537,7 +540,7 @@ fn two_runtimes_share_a_mutex() {
     let world: &'static World = Box::leak(Box::new(World::new()));
     let _a = Watchdog::new("two runtimes, a".into(), vms[0].clone(), world);
     let _b = Watchdog::new("two runtimes, b".into(), vms[1].clone(), world);
-    let steps = 2_000 * times();
+    let steps = 2_000 * times() / FEWER;
     let work = move |cx: &mut Participant, who: usize| {
         let mut random = Random(who as u64 + 1);
         let m = world.mutexes[0];
