@@ -326,7 +326,9 @@ impl Mutex {
 
     /// What `me` gets from a dead owner: the mutex, or an error; none: the owner is not dead. `woken`: the caller has K.
     fn inherit(&self, me: &Participant, woken: bool) -> Result<Option<ThreadId>, LockError> {
-        match self.owner().filter(|owner| !owner.is_alive()).map(Owner::id) {
+        let dead = self.owner().filter(|owner| !owner.is_alive());
+        // It may have freed the mutex before it ended, between the two looks: then a third one shows that (record E2).
+        match dead.filter(|dead| self.owner() == Some(*dead)).map(Owner::id) {
             None => Ok(None),
             Some(dead) if me.runtime().owner_death() == OwnerDeath::LeaveLocked => {
                 Err(LockError::OwnerDied(dead))

@@ -136,8 +136,10 @@ impl Waits {
         record: &'static Record,
         is_over: impl FnOnce(ThreadId) -> bool,
     ) -> Option<Wake> {
-        let dead = self.owner(record.waiter().state().waiting()?)?;
-        if !is_over(dead) {
+        let state = record.waiter().state().waiting()?;
+        let dead = self.owner(state)?;
+        // Twice: it may have freed the mutex before it ended, between the two looks (record E2).
+        if !is_over(dead) || self.owner(state) != Some(dead) {
             return None;
         }
         self.end(record, Outcome::OwnerDied, Report::OwnerDied(dead)).ok()
