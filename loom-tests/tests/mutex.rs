@@ -414,3 +414,22 @@ fn a_waiter_serves_and_waits_on() {
         format!("s{}", end(&s))
     });
 }
+
+/// An owner frees the mutex and ends, while another thread finds it taken: that is no dead owner. Kills a single look at the
+/// owner (record E2). Bound 2.
+#[test]
+fn an_owner_that_frees_and_ends_is_no_dead_owner() {
+    check("mutex.freed_then_ended", Some(2), 5_000, &["ab", "ba"], || {
+        let vm = barging();
+        let main = &mut vm.attach(()).unwrap();
+        let s = shared();
+        let theirs = s.clone();
+        let other = vm.spawn((), move |me| {
+            visit(&theirs, me, "b");
+            Ok::<(), ()>(())
+        });
+        visit(&s, main, "a");
+        other.unwrap().join(main).unwrap();
+        end(&s)
+    });
+}
