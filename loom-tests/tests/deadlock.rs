@@ -109,7 +109,9 @@ fn three_threads_chase_each_other() {
         let (mut seats, _) = seats::<3>(&vm);
         let s = shared::<3>();
         for (i, seat) in seats.iter_mut().enumerate() {
-            seat.prepare(|me| drop(s.m[i].acquire(me).unwrap()));
+            seat.prepare(|me| {
+                let _ = s.m[i].acquire(me).unwrap();
+            });
         }
         let [a, b, c] = seats;
         let t = go(&s, b, |s, me| ask(s, me, 1, 2, "b"));

@@ -126,7 +126,7 @@ fn a_plain_release_meets_a_deadline() {
         quiet(&s.m, &mut me);
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| match s.m.acquire_until(me, soon()) {
-            Ok(()) => {
+            Ok(_) => {
                 s.log.put("b");
                 s.m.release(me).unwrap();
             }
@@ -150,7 +150,7 @@ fn a_plain_release_meets_a_signal() {
         quiet(&s.m, &mut me);
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| match s.m.acquire(me) {
-            Ok(()) => {
+            Ok(_) => {
                 s.log.put("b");
                 s.m.release(me).unwrap();
             }
@@ -205,7 +205,7 @@ fn a_plain_release_and_a_pass_on() {
         quiet(&s.m, &mut me);
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| match s.m.acquire(me) {
-            Ok(()) => {
+            Ok(_) => {
                 s.log.put("ok");
                 s.m.release(me).unwrap();
             }
@@ -292,7 +292,7 @@ fn a_switch_and_a_shutdown() {
         quiet(&s.m, &mut me);
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| match s.m.acquire(me) {
-            Ok(()) => {
+            Ok(_) => {
                 s.log.put("b");
                 s.m.release(me).unwrap();
             }
