@@ -27,7 +27,8 @@ impl Polled {
     pub fn shut_down(self) -> bool {
         self.0.is_some_and(Seen::stop)
     }
-    /// Requests were answered, or a [`poke`](crate::Thread::poke) came, since the last safe point. Reported once.
+    /// Requests were answered, or a [`poke`](crate::Thread::poke) came, since the last safe point. Reported once;
+    /// a request that comes in the middle of a safe point is answered by it, and may be reported by the next one again.
     #[inline]
     pub fn poked(self) -> bool {
         self.0.is_some_and(Seen::poked)
