@@ -75,6 +75,13 @@ enum Reply {
     Signal(Option<u32>),
     Joined(usize),
     Yourself,
+    /// The owner is dead, and the mutex stays locked.
+    OwnerDied,
+    /// The wait would have closed a ring.
+    Deadlock,
+    /// The same two when the mutex was to be taken back.
+    LostToTheDead,
+    LostToARing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -178,15 +185,38 @@ impl Model {
         self.reply(id, reply);
     }
 
+    /// Is the owner of the mutex over?
+    fn is_dead(&self, m: usize) -> bool {
+        self.locks[m].owner.is_some_and(|owner| !self.lives[owner].alive)
+    }
+
+    /// Would a thread that waits for `other` wait for itself?
+    fn is_ring(&self, me: Id, mut other: Id) -> bool {
+        while other != me {
+            let next = match self.lives[other].on {
+                Some(On::Lock { m, .. } | On::Back { m, .. }) => self.locks[m].owner,
+                Some(On::Join(of)) => Some(of),
+                Some(On::Wait { .. }) | None => None,
+            };
+            let Some(next) = next else { return false };
+            other = next;
+        }
+        true
+    }
+
     /// After the wait for a condition: takes the mutex back, or queues for it behind all others.
     fn back(&mut self, id: Id, m: usize, levels: u32, reply: Reply) {
-        let lock = &mut self.locks[m];
-        if lock.owner.is_none() {
-            (lock.owner, lock.levels) = (Some(id), levels);
-            self.lives[id].on = None;
-            self.reply(id, reply);
+        self.lives[id].on = None;
+        let Some(owner) = self.locks[m].owner else {
+            (self.locks[m].owner, self.locks[m].levels) = (Some(id), levels);
+            return self.reply(id, reply);
+        };
+        if self.is_dead(m) {
+            self.reply(id, Reply::LostToTheDead);
+        } else if self.is_ring(id, owner) {
+            self.reply(id, Reply::LostToARing);
         } else {
-            lock.queue.push_back(id);
+            self.locks[m].queue.push_back(id);
             self.lives[id].on = Some(On::Back { m, levels, reply });
         }
     }
@@ -239,11 +269,17 @@ impl Model {
                 lock.owner = Some(me);
                 Reply::Locked
             }
+            Op::Lock { m, .. } | Op::TryLock(m) | Op::LockUntil(m) if self.is_dead(m) => {
+                Reply::OwnerDied
+            }
             Op::TryLock(_) => Reply::Taken,
             Op::Lock { uninterruptible: false, .. } | Op::LockUntil(_) if signalled => {
                 Reply::Interrupted
             }
             Op::LockUntil(_) => Reply::TimedOut,
+            Op::Lock { m, .. } if self.locks[m].owner.is_some_and(|o| self.is_ring(me, o)) => {
+                Reply::Deadlock
+            }
             Op::Lock { m, uninterruptible } => {
                 self.locks[m].queue.push_back(me);
                 self.lives[me].on = Some(On::Lock { m, uninterruptible });
@@ -291,6 +327,7 @@ impl Model {
             }
             Op::Join(_) | Op::JoinUntil(_) if signalled => Reply::Interrupted,
             Op::JoinUntil(_) => Reply::TimedOut,
+            Op::Join(of) if self.is_ring(me, self.slots[of]) => Reply::Deadlock,
             Op::Join(of) => {
                 self.lives[me].on = Some(On::Join(self.slots[of]));
                 return None;
@@ -298,10 +335,15 @@ impl Model {
             Op::End => {
                 self.lives[me].alive = false;
                 for id in 0..self.lives.len() {
-                    if matches!(self.lives[id].on, Some(On::Join(of)) if of == me) {
-                        self.lives[id].on = None;
-                        self.reply(id, Reply::Joined(me));
-                    }
+                    let reply = match self.lives[id].on {
+                        Some(On::Join(of)) if of == me => Reply::Joined(me),
+                        Some(On::Lock { m, .. }) if self.is_dead(m) => Reply::OwnerDied,
+                        Some(On::Back { m, .. }) if self.is_dead(m) => Reply::LostToTheDead,
+                        _ => continue,
+                    };
+                    self.lives[id].on = None;
+                    self.locks.iter_mut().for_each(|lock| lock.queue.retain(|other| *other != id));
+                    self.reply(id, reply);
                 }
                 return None;
             }
@@ -546,11 +588,15 @@ fn obey(cx: &mut Participant, shared: &Shared, order: Order) -> Option<Reply> {
         Ok(()) => Reply::Locked,
         Err(LockError::Interrupted) => Reply::Interrupted,
         Err(LockError::TimedOut) => Reply::TimedOut,
+        Err(LockError::OwnerDied(_)) => Reply::OwnerDied,
+        Err(LockError::Deadlock(_)) => Reply::Deadlock,
         Err(LockError::ShutDown) => Reply::Dead,
         Err(e) => panic!("{e}"),
     };
     let waited = |result: Result<Acquired, WaitError>| match result {
         Ok(_) => Reply::Woken,
+        Err(WaitError::Lost(Loss::OwnerDied(_))) => Reply::LostToTheDead,
+        Err(WaitError::Lost(Loss::Deadlock(_))) => Reply::LostToARing,
         Err(WaitError::NotOwner(_)) => Reply::NotOwner,
         Err(WaitError::Interrupted) => Reply::Interrupted,
         Err(WaitError::TimedOut) => Reply::TimedOut,
@@ -562,6 +608,7 @@ fn obey(cx: &mut Participant, shared: &Shared, order: Order) -> Option<Reply> {
         Err(JoinFailure::Wait(JoinError::Interrupted)) => Reply::Interrupted,
         Err(JoinFailure::Wait(JoinError::TimedOut)) => Reply::TimedOut,
         Err(JoinFailure::Wait(JoinError::Yourself(_))) => Reply::Yourself,
+        Err(JoinFailure::Wait(JoinError::Deadlock(_))) => Reply::Deadlock,
         Err(JoinFailure::Wait(JoinError::ShutDown)) => Reply::Dead,
         Err(e) => panic!("{e}"),
     };
@@ -570,6 +617,7 @@ fn obey(cx: &mut Participant, shared: &Shared, order: Order) -> Option<Reply> {
         Op::Lock { m: i, uninterruptible: true } => locked(uninterruptible(cx, |cx| m(i).lock(cx))),
         Op::TryLock(i) => match m(i).try_lock(cx).map(std::mem::forget) {
             Ok(()) => Reply::Locked,
+            Err(TryLockError::OwnerDied(_)) => Reply::OwnerDied,
             Err(_) => Reply::Taken,
         },
         Op::LockUntil(i) => locked(m(i).lock_until(cx, past)),
