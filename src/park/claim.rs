@@ -2,18 +2,30 @@
 //!
 //! `word` = epoch:48 | moved:1 | outcome:7 | phase:4 | flags:4 (SIG, NOINTR, PARKED, STOP)
 //!
-//! | from                | to              | who, when                                                          |
-//! |---------------------|-----------------|--------------------------------------------------------------------|
-//! | IDLE                | WAITING, next e | the waiter; refused while STOP, or SIG and interruptible            |
-//! | WAITING(e)          | DONE, outcome   | whoever wins the compare-exchange                                   |
-//! | WAITING(e)          | MORPHED(e)      | a notifier that moves the waiter to the mutex's queue               |
-//! | MORPHED(e)          | DONE            | with any outcome but INTERRUPTED and TIMED_OUT                      |
-//! | WAITING(e)          | IDLE            | the waiter, when it got what it wanted before it slept              |
-//! | WAITING, MORPHED(e) | same + PARKED   | the waiter, before it sleeps: the claimer must unpark               |
-//! | DONE                | IDLE            | the waiter, after it unlinked its node                              |
-//! | any                 | same + SIG      | a sender of a signal; ends an interruptible WAITING as INTERRUPTED  |
-//! | any                 | same - SIG      | the waiter, when it took its last signal                            |
-//! | any                 | same + STOP     | the runtime's shutdown; never taken back                            |
+//! The table is that of `table.rs`, to which debug builds hold every step. DONE says how the wait ended, and in MOVED
+//! whether it was MORPHED; a signal ends it as INTERRUPTED. A step that finds nothing to change is none.
+//!
+//! | step            | from                   | to                     | who                                                        |
+//! |-----------------|------------------------|------------------------|------------------------------------------------------------|
+//! | Begin           | IDLE without SIG, STOP | WAITING                | the waiter; next epoch                                     |
+//! | Begin           | IDLE without STOP      | WAITING + NOINTR       | the waiter, uninterruptible; next epoch                    |
+//! | Cancel          | WAITING                | IDLE - NOINTR - PARKED | the waiter, which got it before it slept                   |
+//! | Morph           | WAITING                | MORPHED                | a notifier: to the mutex's queue                           |
+//! | Sleep           | WAITING, MORPHED       | same + PARKED          | the waiter: who ends the wait must unpark                  |
+//! | Ends(Granted)   | WAITING, MORPHED       | DONE - NOINTR - PARKED | who gives it what it waits for                             |
+//! | Ends(Woken)     | WAITING, MORPHED       | DONE - NOINTR - PARKED | a release, or a leaver that passes on                      |
+//! | Ends(Serve)     | WAITING, MORPHED       | DONE - NOINTR - PARKED | a proxy or the waiter: a request is the waiter's to answer |
+//! | Ends(ShutDown)  | WAITING, MORPHED       | DONE - NOINTR - PARKED | the runtime                                                |
+//! | Ends(Deadlock)  | WAITING, MORPHED       | DONE - NOINTR - PARKED | the detector, to one of the ring                           |
+//! | Ends(OwnerDied) | WAITING, MORPHED       | DONE - NOINTR - PARKED | who finds that the owner is over                           |
+//! | Ends(TimedOut)  | WAITING                | DONE - NOINTR - PARKED | the waiter or the baton                                    |
+//! | Signal          | WAITING without NOINTR | DONE + SIG - PARKED    | a sender: the wait ends as INTERRUPTED                     |
+//! | Signal          | WAITING with NOINTR    | same + SIG             | a sender: the signal stays pending                         |
+//! | Signal          | IDLE, MORPHED, DONE    | same + SIG             | a sender: the same                                         |
+//! | TakeSignal      | any                    | same - SIG             | the waiter, which took its last signal                     |
+//! | End             | DONE                   | IDLE                   | the waiter, when its node is in no queue                   |
+//! | Stop            | any                    | same + STOP            | the runtime; never taken back                              |
+//! | Renew           | IDLE                   | same - SIG - STOP      | the slab, for a new thread                                 |
 //!
 //! I1. A wait ends by exactly one successful compare-exchange on the word; its loser does nothing to the waiter (R1).
 //! I2. A claim names the epoch of the wait it means, so that a late one cannot end a later wait. 48 bits: nine years at
@@ -24,6 +36,7 @@
 //!
 //! The word is written by read-modify-writes only.
 
+use super::table::{CLAIM, ClaimStep};
 use crate::shim::{AtomicU64, Ordering::*, const_fn, planted};
 
 /// Which wait of a waiter.
@@ -96,25 +109,26 @@ pub(crate) enum Refusal {
     ShutDown,
 }
 
-const SIG: u64 = 1;
-const NOINTR: u64 = 2;
-const PARKED: u64 = 4;
-const STOP: u64 = 8;
+pub(super) const SIG: u64 = 1;
+pub(super) const NOINTR: u64 = 2;
+pub(super) const PARKED: u64 = 4;
+pub(super) const STOP: u64 = 8;
 /// The flags that outlive a wait (I3).
 const KEPT: u64 = SIG | STOP;
 const PHASE: u64 = 0xf0;
-const IDLE: u64 = 0;
-const WAITING: u64 = 0x10;
-const MORPHED: u64 = 0x20;
-const DONE: u64 = 0x30;
+pub(super) const IDLE: u64 = 0;
+pub(super) const WAITING: u64 = 0x10;
+pub(super) const MORPHED: u64 = 0x20;
+pub(super) const DONE: u64 = 0x30;
 const OUTCOME_SHIFT: u32 = 8;
+const OUTCOME: u64 = 0x7f << OUTCOME_SHIFT;
 /// In DONE: the wait had been moved to the mutex's queue.
 const MOVED: u64 = 0x8000;
 const EPOCH_SHIFT: u32 = 16;
 const EPOCH: u64 = u64::MAX << EPOCH_SHIFT;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Word(u64);
+pub(super) struct Word(u64);
 
 impl Word {
     fn phase(self) -> u64 {
@@ -151,6 +165,23 @@ impl Word {
         let kept = if planted("end-drops-signal") { STOP } else { KEPT };
         Word(self.0 & (EPOCH | kept))
     }
+    /// What the table does not say of epoch, outcome and MOVED.
+    pub(super) fn rest_of_step(step: ClaimStep, from: u64, to: u64) -> bool {
+        let (from, to) = (Word(from), Word(to));
+        let next = if step == ClaimStep::Begin { 1 << EPOCH_SHIFT } else { 0 };
+        let how = match step {
+            ClaimStep::Ends(outcome) => Some(outcome),
+            ClaimStep::Signal if from.waits() && !to.waits() => Some(Outcome::Interrupted),
+            _ => None,
+        };
+        let rest = match how {
+            Some(outcome) => from.done(outcome).0,
+            None if to.phase() == DONE => from.0,
+            None => 0,
+        };
+        let same = |a: u64, b: u64, mask: u64| (a ^ b) & mask == 0;
+        same(from.0.wrapping_add(next), to.0, EPOCH) && same(rest, to.0, OUTCOME | MOVED)
+    }
 }
 
 /// See the module's table.
@@ -179,6 +210,7 @@ impl Claim {
             let to = w.begun(interruptible);
             // ORDERING: Relaxed twice. As above.
             if self.0.compare_exchange(w.0, to.0, Relaxed, Relaxed).is_ok() {
+                CLAIM.check(ClaimStep::Begin, w.0, to.0);
                 return Ok(to.epoch());
             }
         }
@@ -194,6 +226,7 @@ impl Claim {
             }
             // ORDERING: Relaxed twice. As above.
             if self.0.compare_exchange(w.0, w.idle().0, Relaxed, Relaxed).is_ok() {
+                CLAIM.check(ClaimStep::Cancel, w.0, w.idle().0);
                 return true;
             }
         }
@@ -203,7 +236,8 @@ impl Claim {
     pub(crate) fn end(&self) {
         let kept = Word(u64::MAX).idle().0;
         // ORDERING: Relaxed. Nothing is published.
-        self.0.fetch_and(kept, Relaxed);
+        let w = self.0.fetch_and(kept, Relaxed);
+        CLAIM.check(ClaimStep::End, w, w & kept);
     }
 
     /// Ends the wait `epoch`. The answer says whether its thread sleeps; none: somebody else was first.
@@ -226,6 +260,7 @@ impl Claim {
             }
             // ORDERING: Release, E1; Relaxed on failure, where nothing happened.
             if self.0.compare_exchange(w.0, w.done(outcome).0, Release, Relaxed).is_ok() {
+                CLAIM.check(ClaimStep::Ends(outcome), w.0, w.done(outcome).0);
                 return Some(w.has(PARKED));
             }
         }
@@ -242,6 +277,7 @@ impl Claim {
             // ORDERING: Relaxed twice. The next claim is what the waiter acquires.
             let to = w.0 & !PHASE | MORPHED;
             if self.0.compare_exchange(w.0, to, Relaxed, Relaxed).is_ok() {
+                CLAIM.check(ClaimStep::Morph, w.0, to);
                 return true;
             }
         }
@@ -256,6 +292,7 @@ impl Claim {
             let to = if hit { w.done(Outcome::Interrupted) } else { w };
             // ORDERING: Relaxed twice. The payload passes under the inbox's lock.
             if self.0.compare_exchange(w.0, to.0 | SIG, Relaxed, Relaxed).is_ok() {
+                CLAIM.check(ClaimStep::Signal, w.0, to.0 | SIG);
                 return hit.then(|| w.has(PARKED));
             }
         }
@@ -264,19 +301,22 @@ impl Claim {
     /// Takes SIG back: no signal is left.
     pub(crate) fn clear_signal(&self) {
         // ORDERING: Relaxed. Under the inbox's lock, as `interrupt`.
-        self.0.fetch_and(!SIG, Relaxed);
+        let w = self.0.fetch_and(!SIG, Relaxed);
+        CLAIM.check(ClaimStep::TakeSignal, w, w & !SIG);
     }
 
     /// Sets STOP: from now on no wait begins.
     pub(crate) fn stop(&self) {
         // ORDERING: Relaxed. One word: a wait either began before, and `claim_any` ends it, or sees STOP.
-        self.0.fetch_or(STOP, Relaxed);
+        let w = self.0.fetch_or(STOP, Relaxed);
+        CLAIM.check(ClaimStep::Stop, w, w | STOP);
     }
 
     /// Back to the state of a new waiter, but for the epoch, which late claims must not meet again. No wait is on.
     pub(crate) fn renew(&self) {
         // ORDERING: Relaxed. The slab's lock publishes it.
-        self.0.fetch_and(EPOCH, Relaxed);
+        let w = self.0.fetch_and(EPOCH, Relaxed);
+        CLAIM.check(ClaimStep::Renew, w, w & EPOCH);
     }
 
     /// The end of the present wait, if it has one. Own thread only.
@@ -309,6 +349,7 @@ impl Claim {
             // ORDERING: Relaxed twice. The flag carries no data.
             if w.has(PARKED) || self.0.compare_exchange(w.0, w.0 | PARKED, Relaxed, Relaxed).is_ok()
             {
+                CLAIM.check(ClaimStep::Sleep, w.0, w.0 | PARKED);
                 return true;
             }
         }

@@ -2,6 +2,7 @@
 
 mod claim;
 mod queue;
+pub(crate) mod table;
 mod waiter;
 
 pub(crate) use claim::{Epoch, Outcome, Refusal, Waiting};

@@ -9,7 +9,7 @@
 //! | `spawn`, `pause`, `yield_now` | std                           | loom                                        | shuttle                        |
 //! | `light_fence`, `heavy_fence`  | a compiler fence, membarrier(2) | full fences                               | nothing                        |
 //! | `expired`                     | compares with the clock       | true: every deadline may fire at once       | a draw                         |
-//! | `planted`                     | false                         | a protocol fault that a test asked for      | the same                       |
+//! | `planted`, `planting`         | false                         | a protocol fault that a test asked for      | the same                       |
 //!
 //! The gates are the cfgs alone; the features only add the packages. `--cfg selvedge_chaos` makes native atomics sleep now
 //! and then (`chaos.rs`). What loom cannot model panics here; it is not quietly approximated.

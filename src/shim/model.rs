@@ -4,8 +4,8 @@
 //! another thread's store comes before that load (tokio-rs/loom#166). Each load is therefore preceded by a store to a
 //! companion (`twin`) that nobody reads. Every operation asks `site` whether this run weakens its call site.
 
-pub(crate) use super::site::planted;
 use super::site::{Op, weaken};
+pub(crate) use super::site::{planted, planting};
 pub use loom::cell::UnsafeCell;
 pub use loom::thread;
 use std::sync::atomic::Ordering::{self, Relaxed};

@@ -3,7 +3,7 @@
 //! Orderings mean nothing here: what is looked for is faults of the protocols. Time is a draw: a deadline may have
 //! passed whenever somebody looks, and a sleep may end early. Every draw is shuttle's, so that a schedule can be replayed.
 
-pub(crate) use super::site::planted;
+pub(crate) use super::site::{planted, planting};
 use shuttle::rand::RngCore;
 use shuttle::sync::PoisonError;
 pub(crate) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};

@@ -84,6 +84,11 @@ pub(crate) fn planted(name: &str) -> bool {
     plan.plant.as_deref() == Some(name)
 }
 
+/// Whether this run plants any fault: the models are to notice it, not the assertions that watch every step.
+pub(crate) fn planting() -> bool {
+    plan().plant.is_some()
+}
+
 fn plan() -> &'static Plan {
     static PLAN: OnceLock<Plan> = OnceLock::new();
     PLAN.get_or_init(|| Plan {

@@ -4,6 +4,8 @@
 //! |---------------|-----------------------------------------------------------------------------|
 //! | `record`      | the slab of records: identities, what others reach without consent          |
 //! | `gate`        | running, safe, taken, asked: one word                                       |
+//! | `table`       | the legal transitions of the gate, as data                                  |
+//! | `states`      | a search through the states of claim words and gates; tests only             |
 //! | `life`        | the handle `Thread`: signals, requests, alive or dead                       |
 //! | `graph`       | who waits for whom, who keeps others waiting: snapshots                     |
 //! | `exit`        | how a thread ended, and who waits for that                                  |
@@ -30,6 +32,9 @@ mod participant;
 pub(crate) mod record;
 mod runtime;
 mod schedule;
+#[cfg(all(test, not(selvedge_loom)))]
+mod states;
+mod table;
 pub(crate) mod waits;
 
 pub(crate) use blocker::LabelRef;
