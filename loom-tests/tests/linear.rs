@@ -240,7 +240,7 @@ impl Slot {
                 false => self.filled.wait(me),
             };
             match r {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(WaitError::TimedOut) => break,
                 Err(e) => panic!("{e}"),
             }
@@ -339,7 +339,7 @@ impl Event {
             false => self.0.wait(me),
         };
         match r {
-            Ok(()) => vec![Note::Sleep, Note::Woke],
+            Ok(_) => vec![Note::Sleep, Note::Woke],
             Err(WaitError::TimedOut) => vec![Note::Sleep, Note::GaveUp],
             Err(e) => panic!("{e}"),
         }
