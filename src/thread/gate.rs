@@ -176,11 +176,14 @@ impl Gate {
         w & REQ != 0
     }
 
-    /// SAFE -> RUN. False: a proxy is at work; it unparks this thread when it is done. Own thread only.
+    /// SAFE -> RUN, or it runs already. False: a proxy is at work; it unparks this thread when it is done. Own thread only.
     pub(crate) fn leave_safe(&self) -> bool {
         loop {
-            // ORDERING: Relaxed. The read-modify-writes decide.
+            // ORDERING: Relaxed. The read-modify-writes decide. Only this thread leaves RUN.
             let w = self.0.load(Relaxed);
+            if w & SAFE == 0 {
+                return true;
+            }
             if w & TAKEN != 0 && !planted("leave-ignores-taken") {
                 // ORDERING: Relaxed. The proxy's compare-exchange fails on the new bit and sees it.
                 let w = self.0.fetch_or(COMING, Relaxed);
