@@ -73,6 +73,7 @@ impl Mutex {
             self.set_mode(&queue, called);
             drop(queue);
             if !planted("no-barrier") {
+                // ORDERING: SeqCst, the heavy half of E4.
                 shim::heavy_fence();
             }
             let queue = self.queue.lock();

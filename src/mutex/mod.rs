@@ -362,6 +362,7 @@ impl Mutex {
         }
         // ORDERING: Release, E1. A store: I7.
         self.owner.store(0, Release);
+        // ORDERING: SeqCst against a heavy fence, the light half of E4.
         shim::light_fence();
         if self.mode() != Mode::PLAIN {
             self.release_late();

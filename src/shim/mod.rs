@@ -62,7 +62,7 @@ pub(crate) use const_fn;
 
 /// A number that no other call in this process got.
 pub(crate) fn unique() -> u64 {
-    // Not modelled: nothing hangs on the order in which numbers are given out.
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    // ORDERING: Relaxed. Nothing hangs on the order in which numbers are given out. Not modelled.
     NEXT.fetch_add(1, Ordering::Relaxed)
 }

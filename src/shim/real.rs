@@ -78,6 +78,7 @@ mod barrier {
         if !membarrier(PRIVATE_EXPEDITED) {
             // Forbidden since (a sandbox): no store stays in a processor's buffer for as long as this.
             std::thread::sleep(Duration::from_millis(10));
+            // ORDERING: SeqCst. This thread's half; the sleep stands for the others'.
             fence(SeqCst);
         }
     }
