@@ -212,12 +212,22 @@ impl Model {
             return self.reply(id, reply);
         };
         if self.is_dead(m) {
-            self.reply(id, Reply::LostToTheDead);
+            self.lose(id, m, &reply);
         } else if self.is_ring(id, owner) {
             self.reply(id, Reply::LostToARing);
         } else {
             self.locks[m].queue.push_back(id);
             self.lives[id].on = Some(On::Back { m, levels, reply });
+        }
+    }
+
+    /// The mutex cannot be taken back from the dead. A notification goes on to the next waiter, to no avail.
+    fn lose(&mut self, id: Id, m: usize, reply: &Reply) {
+        self.lives[id].on = None;
+        self.locks[m].queue.retain(|other| *other != id);
+        self.reply(id, Reply::LostToTheDead);
+        if *reply == Reply::Woken {
+            self.notify(m, 1);
         }
     }
 
@@ -335,15 +345,21 @@ impl Model {
             Op::End => {
                 self.lives[me].alive = false;
                 for id in 0..self.lives.len() {
-                    let reply = match self.lives[id].on {
-                        Some(On::Join(of)) if of == me => Reply::Joined(me),
-                        Some(On::Lock { m, .. }) if self.is_dead(m) => Reply::OwnerDied,
-                        Some(On::Back { m, .. }) if self.is_dead(m) => Reply::LostToTheDead,
-                        _ => continue,
-                    };
-                    self.lives[id].on = None;
-                    self.locks.iter_mut().for_each(|lock| lock.queue.retain(|other| *other != id));
-                    self.reply(id, reply);
+                    match self.lives[id].on.clone() {
+                        Some(On::Join(of)) if of == me => {
+                            self.lives[id].on = None;
+                            self.reply(id, Reply::Joined(me));
+                        }
+                        Some(On::Lock { m, .. }) if self.is_dead(m) => {
+                            self.lives[id].on = None;
+                            self.locks[m].queue.retain(|other| *other != id);
+                            self.reply(id, Reply::OwnerDied);
+                        }
+                        Some(On::Back { m, reply, .. }) if self.is_dead(m) => {
+                            self.lose(id, m, &reply);
+                        }
+                        _ => {}
+                    }
                 }
                 return None;
             }
@@ -681,7 +697,7 @@ fn config() -> ProptestConfig {
     // `default` reads PROPTEST_CASES.
     let given = std::env::var_os("PROPTEST_CASES").is_some();
     let default = ProptestConfig::default();
-    let cases = if given { default.cases } else { 300 };
+    let cases = if given { default.cases } else { 200 };
     ProptestConfig { cases, max_shrink_time: 60_000, failure_persistence: None, ..default }
 }
 

@@ -103,10 +103,19 @@ fn dump() {
                 eprintln!("  worker {} is at `{what}` for {time:.1?}", slot.name);
             }
         }
-        for t in w.vm.all_threads() {
-            let waits = t.blocker().map(|b| format!("{b} for {:.1?}", b.since().elapsed()));
-            let waits = waits.unwrap_or_else(|| "nothing".to_owned());
-            eprintln!("  {t:?} waits for {waits}, {} signals", t.undelivered());
+        for row in w.vm.wait_graph().rows() {
+            let t = row.thread();
+            eprint!("  {t:?}, {} signals", t.undelivered());
+            match (row.waits_for(), row.owner()) {
+                (Some(on), None) => eprintln!(", waits for {on} for {:.1?}", on.since().elapsed()),
+                (Some(on), Some(owner)) => {
+                    let (time, alive) = (on.since().elapsed(), row.owner_is_alive());
+                    eprintln!(
+                        ", waits for {on} for {time:.1?}, which {owner} holds, alive {alive}"
+                    );
+                }
+                (None, _) => eprintln!(", runs or is outside"),
+            }
         }
         for m in w.mutexes() {
             eprintln!("  {m:?}, {} wait", m.waiters());
