@@ -37,6 +37,7 @@ kinds! {
     Outside "outside",
     Sleep "sleep",
     Spawn "spawn and join",
+    Ring "ring of locks",
     Pause "pause",
 }
 

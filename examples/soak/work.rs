@@ -13,6 +13,7 @@ use selvedge::{
 };
 use std::any::Any;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 /// Marsaglia's xorshift.
@@ -184,7 +185,10 @@ impl<'a> Worker<'a> {
             26 => self.measured(Kind::Yield, |s| drop_report(yield_now(s))),
             27 | 28 => self.outside(),
             29 => self.sleep(),
-            30 => self.spawn(),
+            30 => match self.random.below(4) {
+                0 => self.ring(),
+                _ => self.spawn(),
+            },
             _ => self.refused(),
         }
         self.take_signals();
@@ -596,6 +600,42 @@ impl<'a> Worker<'a> {
                 _ => false,
             };
             assert!(planned, "{end}: {ends:?}");
+        });
+        children.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Worker<'_> {
+    /// Children that wait for each other in a ring: one is told so and lets go, the others get what they wait for.
+    fn ring(&mut self) {
+        let w = self.world;
+        let children = &w.books.children;
+        if children.fetch_add(1, SeqCst) >= 8 {
+            children.fetch_sub(1, SeqCst);
+            return;
+        }
+        self.measured(Kind::Ring, |s| {
+            let n = 2 + s.random.below(3) as usize;
+            let mutexes: Arc<Vec<Mutex>> = Arc::new((0..n).map(|_| Mutex::new()).collect());
+            let all_hold = Arc::new(Barrier::new(n));
+            let member = |i: usize| {
+                let (mutexes, all_hold) = (mutexes.clone(), all_hold.clone());
+                let run = move |cx: &mut Participant| {
+                    let _first = mutexes[i].lock(cx).expect("nobody else wants it yet");
+                    outside(cx, |_| all_hold.wait());
+                    match mutexes[(i + 1) % n].lock(cx) {
+                        Ok(_second) => Ok::<_, ()>(0),
+                        Err(LockError::Deadlock(cycle)) => Ok(cycle.links().len()),
+                        Err(e) => panic!("{e}"),
+                    }
+                };
+                w.vm.spawn("ring", run).expect("the system has threads")
+            };
+            let members: Vec<_> = (0..n).map(member).collect();
+            let told: Vec<usize> =
+                members.iter().map(|h| s.join(h).expect("it ended well")).collect();
+            let victims: Vec<_> = told.iter().filter(|links| **links > 0).collect();
+            assert_eq!(victims, [&n], "one member is told of the ring, and of all of it");
         });
         children.fetch_sub(1, SeqCst);
     }
