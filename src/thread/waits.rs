@@ -11,7 +11,7 @@ use super::record::Record;
 use super::{Blocker, BlockerKind, Cycle, LabelRef, Thread};
 use crate::id::ThreadId;
 use crate::park::{Epoch, Outcome, Waiting, Wake};
-use crate::shim::{AtomicU64, Ordering::*};
+use crate::shim::{AtomicU64, Ordering::*, planted};
 use std::ptr::NonNull;
 
 /// Whose end, or whose release, a wait waits for.
@@ -73,7 +73,9 @@ impl Waits {
         match &self.edge {
             Edge::None => None,
             Edge::Owner(owned) => owned.owner(),
-            Edge::OwnerOnceMoved(owned) if state.moved => owned.owner(),
+            Edge::OwnerOnceMoved(owned) if state.moved && !planted("moved-waits-have-no-edge") => {
+                owned.owner()
+            }
             Edge::OwnerOnceMoved(_) => None,
             Edge::Thread(id) => Some(*id),
         }

@@ -24,7 +24,7 @@ mod sleep;
 use crate::deadlock;
 use crate::id::ThreadId;
 use crate::park::{Entry, Epoch, Outcome, Ready, Refusal, Waiter, Wake};
-use crate::shim;
+use crate::shim::{self, planted};
 use crate::thread::baton::{Baton, Deadline};
 use crate::thread::record::{self, Record};
 use crate::thread::waits::{Edge, Report, Waits};
@@ -174,8 +174,15 @@ pub(crate) fn sleep(me: &Participant, plan: Plan<'_>) -> Slept {
         report: None,
     };
     let mut entry = Entered(record);
-    let verdict = record.with_waits(|w| judge(record, w.insert(waits)));
-    act(record, record, verdict);
+    if planted("look-before-publishing") {
+        let mut waits = waits;
+        let verdict = judge(record, &mut waits);
+        act(record, record, verdict);
+        record.with_waits(|w| *w = Some(waits));
+    } else {
+        let verdict = record.with_waits(|w| judge(record, w.insert(waits)));
+        act(record, record, verdict);
+    }
     let outcome = doze(me, epoch, deadline);
     Slept { outcome, report: entry.take().and_then(|w| w.report) }
 }
