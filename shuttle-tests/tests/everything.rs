@@ -145,7 +145,7 @@ impl World {
         self.enter(cx);
         while self.taken.get() == self.tickets.get() {
             match self.changed.wait(cx) {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(WaitError::Interrupted) => self.take_signals(cx),
                 Err(e) => panic!("{e:?}"),
             }
@@ -256,7 +256,7 @@ impl World {
             4 => {
                 self.acquire(cx, 1);
                 let r = self.changed.wait_until(cx, soon());
-                let over = matches!(r, Ok(()) | Err(WaitError::TimedOut | WaitError::Interrupted));
+                let over = matches!(r, Ok(_) | Err(WaitError::TimedOut | WaitError::Interrupted));
                 assert!(over, "{r:?}");
                 self.enter(cx);
                 if r.is_ok() {
