@@ -2,9 +2,11 @@
 //!
 //! Three crews: twice and 32 times as many threads as cores in parallel, and four times as many under the baton. Each
 //! minute has four quarters: the small crew, the large one, both, and both beside a busy loop on every core; the baton goes
-//! round all the time. Rings of locks are planted, and one thread of each must be told. Every minute it prints operations by kind, lock waits and memory. It ends with 1 when an invariant
-//! breaks, a lock is waited for longer than ten seconds or memory grows, and aborts with a dump of what every thread
-//! waits for when one operation takes that long.
+//! round all the time. Rings of locks are planted, and one thread of each must be told.
+//!
+//! Every minute it prints operations by kind, lock waits and memory. It ends with 1 when an invariant breaks, a lock is
+//! waited for longer than ten seconds or memory grows, and aborts with a dump of what every thread waits for when one
+//! operation takes that long.
 //!
 //! Not deterministic: the seed only chooses the operations.
 
