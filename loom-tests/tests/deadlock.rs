@@ -160,10 +160,10 @@ fn a_join_and_a_mutex_make_a_ring() {
 }
 
 /// A mutex is handed to a thread that looks for a deadlock: the word names it already, its claim has not come. It is not told.
-/// Bound 2.
+/// Bound 3.
 #[test]
 fn a_hand_over_in_flight_is_no_ring() {
-    check("deadlock.hand_over_in_flight", Some(2), 100, &["b"], || {
+    check("deadlock.hand_over_in_flight", Some(3), 100, &["b"], || {
         let schedule = Schedule::new().hand_over_after(None).fair(true).detect_deadlocks(true);
         let vm = Runtime::builder().schedule(schedule).build();
         let (mut seats, _) = seats::<2>(&vm);
