@@ -154,7 +154,7 @@ fn scan(start: &'static Record, kept: &mut impl FnMut(Cycle)) {
         let (step, member) = step(
             at,
             |r| r.waiter().state().waiting_now(),
-            |w| (w.thread.clone(), w.awaited(true)),
+            |w| (w.thread().clone(), w.awaited(true)),
         )?;
         members.push(member);
         (expected.next() == Some(&step)).then_some(step)
@@ -234,7 +234,7 @@ fn step<R>(
         if planted("an-entry-will-do") {
             state = Some(Waiting { epoch: w.epoch, moved: false });
         }
-        let (thread, next) = (w.thread.id(), w.held_up_for_ever_by(state?)?);
+        let (thread, next) = (w.thread().id(), w.held_up_for_ever_by(state?)?);
         let step = Step { thread, epoch: w.epoch, next };
         (thread != next || planted("a-hand-over-is-a-ring")).then(|| (step, more(w)))
     })
@@ -254,7 +254,7 @@ fn ring(members: &[(Thread, Blocker)]) -> Cycle {
 /// Ends the wait of `victim`, unless that is over.
 fn end(victim: &'static Record, wait: Step, cycle: Cycle, kept: &mut impl FnMut(Cycle)) {
     let ended = victim.with_waits(|w| match w {
-        Some(w) if w.thread.id() == wait.thread && w.epoch == wait.epoch => {
+        Some(w) if w.thread().id() == wait.thread && w.epoch == wait.epoch => {
             w.end(victim, Outcome::Deadlock, Report::Deadlock(cycle))
         }
         _ => Err(Some(Report::Deadlock(cycle))),

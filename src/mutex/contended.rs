@@ -13,6 +13,7 @@ use crate::thread::record::Record;
 use crate::thread::waits::Edge;
 use crate::thread::{Blocker, BlockerKind, Context, OwnerDeath, Participant};
 use crate::wait::{self, Plan, Slept};
+use std::cell::Cell;
 use std::time::Instant;
 
 /// How `compete` waits.
@@ -22,8 +23,8 @@ pub(super) struct How<'a> {
     pub(super) on: &'a Blocker,
     /// A condition-wait takes its mutex back from whoever has it.
     pub(super) any_owner: bool,
-    /// When it began to wait for the mutex.
-    pub(super) since: Instant,
+    /// When it began to wait for the mutex; none: when it first finds it taken.
+    pub(super) since: Cell<Option<Instant>>,
 }
 
 /// How `compete` got the mutex.
@@ -201,7 +202,13 @@ impl Mutex {
         let on = Blocker::new(BlockerKind::Mutex, self.label.clone());
         wait::enter(cx, &on).map_err(|_| LockError::WouldBlock)?;
         let interruptible = !cx.me().mask().uninterruptible;
-        let how = How { interruptible, deadline, on: &on, any_owner: false, since: on.since() };
+        let how = How {
+            interruptible,
+            deadline,
+            on: &on,
+            any_owner: false,
+            since: Cell::new(Some(on.since())),
+        };
         let result = self.compete(cx, &how, false);
         let result = result.and_then(|taken| match taken {
             Taken::Now => Ok(Acquired::default()),
@@ -292,7 +299,9 @@ impl Mutex {
         let (record, id) = (me.record(), me.id());
         let schedule = me.runtime().schedule();
         let woken = *has_k;
-        let owed = woken && schedule.hand_over_after.is_some_and(|t| shim::is_past(how.since, t));
+        let since = how.since.get().unwrap_or_else(Instant::now);
+        how.since.set(Some(since));
+        let owed = woken && schedule.hand_over_after.is_some_and(|t| shim::is_past(since, t));
         let starves = owed || schedule.fair;
         let mut queue = self.call();
         if !self.is_taken() && !planted("queue-on-free") {

@@ -57,6 +57,7 @@ use crate::shim::{self, Arc, AtomicU32, AtomicU64, Ordering::*, UnsafeCell, cons
 use crate::thread::record::{self, Record};
 use crate::thread::waits::Owned;
 use crate::thread::{Blocker, Context, Label, LabelRef, Participant};
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 use std::time::Instant;
@@ -449,7 +450,7 @@ impl Mutex {
         let mut acquired = Acquired::default();
         if outcome != Outcome::Granted {
             let interruptible = planted("interruptible-reacquire");
-            let since = Instant::now();
+            let since = Cell::new(None);
             let how = How { interruptible, deadline: None, on, any_owner: true, since };
             match self.compete(cx, &how, outcome == Outcome::Woken)? {
                 Taken::Now => {}

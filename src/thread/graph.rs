@@ -217,12 +217,12 @@ struct Shown {
 fn shown(thread: &Thread) -> Option<Shown> {
     let record = thread.record();
     record.with_waits(|w| {
-        let w = w.as_ref().filter(|w| w.thread == *thread)?;
+        let w = w.as_ref().filter(|w| w.thread() == thread)?;
         let state = record.waiter().state().waiting();
         let moved = state.is_some_and(|s| s.moved);
         let mutex = state.and_then(|state| w.mutex(state));
         let owner = state.and_then(|s| w.held_up_by(s));
-        let throughout = w.on.kind() == BlockerKind::Mutex;
+        let throughout = w.on().kind() == BlockerKind::Mutex;
         Some(Shown { on: w.awaited(moved), owner, mutex, throughout })
     })
 }

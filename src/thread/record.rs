@@ -158,7 +158,7 @@ impl Record {
 
     /// What the thread `id` waits for.
     pub(crate) fn blocker(&self, id: ThreadId) -> Option<Blocker> {
-        self.with_waits(|w| w.as_ref().filter(|w| w.thread.id() == id).map(|w| w.on.clone()))
+        self.with_waits(|w| w.as_ref().filter(|w| w.thread().id() == id).map(|w| w.on().clone()))
     }
 
     /// Marks the thread `id` if it runs. Since when it has been marked and at no safe point, if that is `than` or longer.

@@ -1,7 +1,7 @@
 //! What a thread waits for, as it shows it to others: the blocker, and the edge to whoever holds it up.
 //!
 //! I1. An entry stands from after the thread queued until its wait is over; it is set, changed and taken under the record's
-//!     lock. Who holds that lock and finds an entry keeps the thread from leaving the wait, and so the object it names alive.
+//!     lock. Who holds that lock and finds an entry keeps the thread from leaving the wait, and so alive what the entry points to: the thread's handle, the blocker, the mutex.
 //! I2. Whoever could end a wait by what it finds in the entry and whoever publishes one look under that lock: a thread that
 //!     ends looks at all entries after it is marked over (record E2), a waiter at its owner after it published, so that one
 //!     of the two sees the other.
@@ -52,12 +52,12 @@ pub(crate) enum Report {
 
 /// An entry. All by I1.
 pub(crate) struct Waits {
-    pub(crate) thread: Thread,
-    pub(crate) on: Blocker,
-    pub(crate) edge: Edge,
+    thread: NonNull<Thread>,
+    on: NonNull<Blocker>,
+    edge: Edge,
     pub(crate) epoch: Epoch,
     /// A deadline ends the wait unless it is moved.
-    pub(crate) timed: bool,
+    timed: bool,
     /// Deadlocks that this wait closes are looked for.
     pub(crate) detect: bool,
     /// Written before the claim that makes it true.
@@ -65,6 +65,28 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
+    /// All but the numbers is borrowed for as long as the entry stands: to publish costs no clone.
+    pub(crate) fn new(
+        (thread, on): (&Thread, &Blocker),
+        edge: Edge,
+        epoch: Epoch,
+        timed: bool,
+        detect: bool,
+    ) -> Self {
+        Self { thread: thread.into(), on: on.into(), edge, epoch, timed, detect, report: None }
+    }
+
+    /// Who waits.
+    pub(crate) fn thread(&self) -> &Thread {
+        // SAFETY: the entry stands (I1).
+        unsafe { self.thread.as_ref() }
+    }
+    /// What it said that it waits for.
+    pub(crate) fn on(&self) -> &Blocker {
+        // SAFETY: the entry stands (I1).
+        unsafe { self.on.as_ref() }
+    }
+
     /// Who holds the thread up, given the state of its wait; none: nobody in particular.
     pub(crate) fn held_up_by(&self, state: Waiting) -> Option<ThreadId> {
         if state.epoch != self.epoch {
@@ -106,15 +128,15 @@ impl Waits {
     /// What it waits for there: a condition-wait that takes its mutex back waits for the mutex.
     pub(crate) fn awaited(&self, moved: bool) -> Blocker {
         match &self.edge {
-            Edge::OwnerOnceMoved(_) if !moved => self.on.clone(),
+            Edge::OwnerOnceMoved(_) if !moved => self.on().clone(),
             Edge::Owner(owned) | Edge::OwnerOnceMoved(owned)
-                if self.on.kind() != BlockerKind::Mutex =>
+                if self.on().kind() != BlockerKind::Mutex =>
             {
                 // SAFETY: the entry stands (I1).
                 let label = unsafe { owned.label.as_ref() };
-                self.on.as_mutex(label.clone())
+                self.on().as_mutex(label.clone())
             }
-            _ => self.on.clone(),
+            _ => self.on().clone(),
         }
     }
 }

@@ -164,16 +164,8 @@ pub(crate) fn sleep(me: &Participant, plan: Plan<'_>) -> Slept {
     let Plan { on, edge, epoch, deadline } = plan;
     let record = me.record();
     let detect = me.runtime().schedule().detect;
-    let waits = Waits {
-        thread: me.thread().clone(),
-        on: on.clone(),
-        edge,
-        epoch,
-        timed: deadline.is_some(),
-        detect,
-        report: None,
-    };
-    let mut entry = Entered(record);
+    let waits = Waits::new((me.thread(), on), edge, epoch, deadline.is_some(), detect);
+    let entry = Entered(record);
     if planted("look-before-publishing") {
         let mut waits = waits;
         let verdict = judge(record, &mut waits);
@@ -191,14 +183,16 @@ pub(crate) fn sleep(me: &Participant, plan: Plan<'_>) -> Slept {
 struct Entered(&'static Record);
 
 impl Entered {
-    fn take(&mut self) -> Option<Waits> {
-        self.0.with_waits(Option::take)
+    fn take(self) -> Option<Waits> {
+        let record = self.0;
+        std::mem::forget(self);
+        record.with_waits(Option::take)
     }
 }
-
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.take();
+        // The report's destructor may run a VM's: outside the lock.
+        drop(self.0.with_waits(Option::take));
     }
 }
 
