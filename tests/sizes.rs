@@ -71,7 +71,7 @@ fn objects_are_small_and_their_use_allocates_nothing() {
     size("Blocker", size_of::<Blocker>(), 40);
 
     let vm = Runtime::new();
-    let mut cx = allocations("first attach in the process", 8, || vm.attach("main").unwrap());
+    let mut cx = allocations("first attach in the process", 12, || vm.attach("main").unwrap());
     let mutex = allocations("Mutex::new", 0, Mutex::new);
     let condvar = allocations("Condvar::new", 0, || Condvar::new(&mutex));
     allocations("Mutex::named", 2, || drop(Mutex::named("m")));
