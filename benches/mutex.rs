@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering::*, compiler_fence};
 fn main() {
     harness::run(vec![
         lock_unlock(),
+        lock_unlock_steady(),
         acquire_release(),
         relock(),
         reacquire(),
@@ -63,6 +64,16 @@ fn lock_unlock() -> Cell {
         .entrant("parking_lot", uncontended(parking_lot::Mutex::new(())))
         .entrant("parking_lot_reentrant", uncontended(parking_lot::ReentrantMutex::new(())))
         .entrant("pthread_recursive", uncontended(PthreadRecursive::new()))
+}
+
+/// The same in a runtime without the barrier: the release is a swap. Decides what real time costs.
+fn lock_unlock_steady() -> Cell {
+    let vm = Runtime::builder().schedule(Schedule::new().membarrier(false)).build();
+    Cell::new("mutex/lock_unlock/without_barrier", 1_000_000)
+        .entrant("selvedge", uncontended(Selvedge::<Participant>::of(&vm)))
+        .entrant("std", uncontended(std::sync::Mutex::new(())))
+        .entrant("parking_lot", uncontended(parking_lot::Mutex::new(())))
+        .entrant("parking_lot_reentrant", uncontended(parking_lot::ReentrantMutex::new(())))
 }
 
 /// The same by the explicit calls. Decides whether an interpreter's `mutex-lock` can be a call of its own.
