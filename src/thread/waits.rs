@@ -149,6 +149,10 @@ impl Waits {
         outcome: Outcome,
         report: Report,
     ) -> Result<Wake, Option<Report>> {
+        if self.report.is_some() {
+            // Of who ended it before: the waiter has not fetched it yet.
+            return Err(Some(report));
+        }
         self.report = Some(report);
         // The lock of the entry pins the wait (I1).
         record.waiter().claim(self.epoch, outcome).ok_or_else(|| self.report.take())
@@ -181,5 +185,34 @@ impl Owned {
         let word = unsafe { self.word.as_ref() };
         // ORDERING: Relaxed. Who draws conclusions says why in its header (`deadlock`, `mutex`).
         owner_of(word.load(Relaxed))
+    }
+}
+
+#[cfg(all(test, not(selvedge_loom)))]
+mod tests {
+    use super::*;
+    use crate::thread::Runtime;
+
+    #[test]
+    fn a_wait_that_is_over_keeps_its_report() {
+        let vm = Runtime::new();
+        let me = vm.attach("main").unwrap();
+        let record = me.record();
+        let epoch = record.waiter().state().begin(true).unwrap();
+        let mut w = Waits {
+            thread: me.thread().clone(),
+            on: Blocker::new(BlockerKind::Mutex, None),
+            edge: Edge::None,
+            epoch,
+            timed: false,
+            detect: true,
+            report: None,
+        };
+        let died = Report::OwnerDied(me.id());
+        assert!(w.end(record, Outcome::OwnerDied, died).is_ok());
+        let late = Report::Deadlock(Cycle::new(Vec::new()));
+        assert!(matches!(w.end(record, Outcome::Deadlock, late), Err(Some(Report::Deadlock(_)))));
+        assert!(matches!(w.report, Some(Report::OwnerDied(dead)) if dead == me.id()));
+        record.waiter().state().end();
     }
 }
