@@ -394,6 +394,11 @@ impl Thread {
 
     /// The thread is over: no signal or request reaches it any more. Requests that came before run here.
     pub(super) fn die(&self) {
+        // A thread that never ran may have a proxy at work, with requests in hand that it will put back: no new one comes
+        // once the thread runs.
+        while !self.0.record.gate().leave_safe() {
+            shim::yield_now();
+        }
         loop {
             // A panic of a request has been reported by the panic hook; here there is nobody left to raise it in.
             let panic = catch_unwind(AssertUnwindSafe(|| self.serve_own())).err();
@@ -403,10 +408,6 @@ impl Thread {
                 inbox.alive = false;
                 break;
             }
-        }
-        // A thread that never ran, or ends outside, may have a proxy at work: the record is not free before it is done.
-        while !self.0.record.gate().leave_safe() {
-            shim::yield_now();
         }
     }
 
@@ -466,5 +467,37 @@ impl Hash for Thread {
 impl fmt::Debug for Thread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Thread").field("id", &self.0.id).field("name", &self.0.name).finish()
+    }
+}
+
+#[cfg(all(test, not(any(selvedge_loom, selvedge_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::thread::{Participation, Runtime};
+
+    #[test]
+    fn a_request_in_a_proxys_hands_outlives_a_thread_that_never_was() {
+        let vm = Runtime::new();
+        let new = vm.enter(().into(), false).unwrap();
+        let thread = new.thread.clone();
+        let (ran, at_work) = (Arc::new(Mutex::new(false)), Arc::new(Mutex::new(false)));
+        let (again, t) = (thread.clone(), thread.clone());
+        let (going, told) = (at_work.clone(), ran.clone());
+        thread.ask_owner(move || *told.lock() = true).unwrap();
+        shim::spawn(None, None, move || {
+            let asked = t.ask(move || {
+                *going.lock() = true;
+                // Time for the spawner to close the inbox, should it do that behind a proxy's back.
+                let open = || again.0.inbox.lock().alive;
+                (0..100_000).take_while(|_| open()).for_each(|_| shim::yield_now());
+            });
+            asked.unwrap();
+        })
+        .unwrap();
+        while !*at_work.lock() {
+            shim::yield_now();
+        }
+        Participation::undo(&vm, &thread);
+        assert!(*ran.lock(), "it was taken, so it runs");
     }
 }
