@@ -812,6 +812,33 @@ fn the_way_back_finds_a_dead_owner_of_another_runtime() {
 }
 
 /// Is `t` named?
+/// Moved to the queue of a mutex that a thread of another runtime owns: it is told when that one ends.
+#[test]
+fn a_notifier_of_another_runtime_ends_with_the_mutex() {
+    guarded(LIMIT, || {
+        let (vm, other) = (Runtime::new(), Runtime::new());
+        let mut cx = vm.attach("main").unwrap();
+        let m = Arc::new(Mutex::new());
+        let c = Arc::new(Condvar::new(m.clone()));
+        let (m2, c2) = (m.clone(), c.clone());
+        let waiter = vm
+            .spawn("waiter", move |cx| {
+                let _held = m2.lock(cx).unwrap();
+                Ok::<_, ()>(c2.wait(cx).unwrap_err())
+            })
+            .unwrap();
+        until(&mut cx, "it waits", || c.waiters() == 1 && m.owner().is_none());
+        let o = other.attach("notifier").unwrap();
+        let id = o.id();
+        std::mem::forget(m.try_lock(&o).unwrap());
+        assert_eq!(c.notify_one(&o), Ok(true));
+        drop(o);
+        // Comes too late for a waiter that was told.
+        vm.shutdown(&cx);
+        assert_eq!(waiter.join(&mut cx).unwrap(), WaitError::Lost(Loss::OwnerDied(id)));
+    });
+}
+
 fn is_named(vm: &Runtime, than: Duration, t: &Thread) -> bool {
     vm.laggards(than).iter().any(|l| l.thread() == t)
 }

@@ -341,6 +341,16 @@ pub(crate) fn is_over(id: ThreadId) -> bool {
     find(id).is_some_and(|r| r.is_over(id))
 }
 
+/// All records that were given out, but those that home `runtime`. A thread that gets one later finds over who was marked
+/// over before the call.
+pub(crate) fn of_others(runtime: RuntimeId) -> impl Iterator<Item = &'static Record> {
+    let slab = slab();
+    let used = slab.free.lock().used;
+    // ORDERING: Relaxed. The slab's lock publishes it; who comes later is as above.
+    let home = |r: &Record| r.home.load(Relaxed) >> 32;
+    (0..used).filter_map(|slot| slab.get(slot)).filter(move |r| home(r) != runtime.get())
+}
+
 /// Records in use, in the whole process.
 pub(crate) fn in_use() -> usize {
     let free = slab().free.lock();

@@ -282,12 +282,14 @@ impl Runtime {
         }
     }
 
-    /// Ends the waits for mutexes of a thread that is marked over. Only threads that are registered wait.
+    /// Ends the waits for mutexes of a thread that is marked over: of the own threads, which are registered if they wait, in
+    /// order; then of others, on the way back from a condition-wait, say.
     fn tell_orphans(&self, dead: ThreadId) {
-        let wakes: Vec<Wake> = {
+        let mut wakes: Vec<Wake> = {
             let registry = self.0.registry.lock();
             registry.threads.values().filter_map(|t| waits::orphan(t.record(), dead)).collect()
         };
+        wakes.extend(record::of_others(self.0.id).filter_map(|r| waits::orphan(r, dead)));
         wakes.into_iter().for_each(Wake::now);
     }
 
