@@ -160,6 +160,8 @@ fn scan(start: &'static Record, kept: &mut impl FnMut(Cycle)) {
         (expected.next() == Some(&step)).then_some(step)
     });
     let cycle = ring(&members);
+    // Before the victim can drop the report: the last handle of a thread drops where the VM may run.
+    drop(members);
     if confirmed {
         end(start, steps[0], cycle, kept);
     } else {
