@@ -199,15 +199,8 @@ mod tests {
         let me = vm.attach("main").unwrap();
         let record = me.record();
         let epoch = record.waiter().state().begin(true).unwrap();
-        let mut w = Waits {
-            thread: me.thread().clone(),
-            on: Blocker::new(BlockerKind::Mutex, None),
-            edge: Edge::None,
-            epoch,
-            timed: false,
-            detect: true,
-            report: None,
-        };
+        let on = Blocker::new(BlockerKind::Mutex, None);
+        let mut w = Waits::new((me.thread(), &on), Edge::None, epoch, false, true);
         let died = Report::OwnerDied(me.id());
         assert!(w.end(record, Outcome::OwnerDied, died).is_ok());
         let late = Report::Deadlock(Cycle::new(Vec::new()));
