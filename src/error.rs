@@ -57,7 +57,7 @@ pub enum RecoverError {
         /// The owner.
         owner: ThreadId,
     },
-    /// Its dead owner belonged to another runtime.
+    /// Its dead owner belonged to another runtime. (It counts as this runtime's once its record is another thread's.)
     ForeignRuntime {
         /// The owner.
         owner: ThreadId,

@@ -279,7 +279,7 @@ impl Thread {
     }
 
     /// Runs `f` once on the thread itself: at its next safe point, or between two halves of its present wait, which it
-    /// then resumes. Never inside a wait, so that `f` may lock; see [`Context::serve`](crate::Context::serve) for work
+    /// then resumes; at its end at the latest, for a thread that the system refused on the spawner. Never inside a wait, so that `f` may lock; see [`Context::serve`](crate::Context::serve) for work
     /// that needs the interpreter.
     ///
     /// # Errors
