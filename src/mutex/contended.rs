@@ -62,8 +62,13 @@ impl Mutex {
             }
             if mode == Mode::STEADY {
                 self.set_mode(&queue, mode.armed());
-                // ORDERING: Release, E5.
-                self.owner.fetch_or(0, Release);
+                // A compare-exchange: of an unused `fetch_or(0)` the compiler makes no instruction on x86-64.
+                // ORDERING: Relaxed. A guess for the compare-exchange.
+                let mut owner = self.owner.load(Relaxed);
+                // ORDERING: Release, E5; Relaxed on failure, where it is tried again.
+                while let Err(now) = self.owner.compare_exchange(owner, owner, Release, Relaxed) {
+                    owner = now;
+                }
                 return queue;
             }
             let Some(called) = mode.called() else {
