@@ -1,11 +1,12 @@
 //! Models of the detector, and of an owner's death, beside the other mechanisms: cells of docs/INTERACTIONS.md. Edges and
 //! invariants are those of the headers of `deadlock` and `mutex`.
 //!
-//! One thread waits; main meets it in a ring, or ends as the owner of what it waits for. Bound 2, or what the comment says.
+//! One thread waits; main meets it in a ring (bound 1), or ends as the owner of what it waits for (bound 2), unless the
+//! comment says otherwise.
 #![cfg(selvedge_loom)]
 
-use loom_tests::check;
-use loom_tests::scene::{Log, go, quiet, seats, soon};
+use loom_tests::scene::{Log, go, heaviest, heavy, quiet, seats, soon};
+use loom_tests::{check, long};
 use selvedge::model::{is_idle, thread};
 use selvedge::{LockError, Mutex, OwnerDeath, Participant, Runtime, Schedule, Thread, safe_point};
 use std::sync::Arc;
@@ -119,7 +120,8 @@ fn dies(
     must: &'static [&'static str],
     deeds: fn(&mut Deeds<'_>),
 ) {
-    check(name, Some(2), at_least, must, move || {
+    let woken = name.ends_with("pass_on") || name.ends_with("_k");
+    check(name, if woken { heavy() } else { Some(2) }, at_least, must, move || {
         let vm = vm();
         let ([b, after], [tb, _]) = seats(&vm);
         let s = shared();
@@ -144,13 +146,13 @@ fn dies(
 /// An owner hands the mutex over, and ends: nobody inherits anything, nobody is told.
 #[test]
 fn a_hand_over_and_a_death() {
-    dies("deadlock_pairs.death_vs_hand_over", told_fair, 1, &["locked"], |d| d.release());
+    dies("deadlock_pairs.death_vs_hand_over", told_fair, 1_400, &["locked"], |d| d.release());
 }
 
-/// A waiter is handed the mutex, and ends as its owner.
+/// A waiter is handed the mutex, and ends as its owner. Bound 1; long 2.
 #[test]
 fn a_hand_over_to_who_dies() {
-    check("deadlock_pairs.hand_over_vs_death", Some(2), 1, &["locked", "told"], || {
+    check("deadlock_pairs.hand_over_vs_death", heavy(), 1_000, &["locked", "told"], || {
         let vm = told_fair();
         let ([mut b, after], _) = seats(&vm);
         let s = shared();
@@ -168,19 +170,19 @@ fn a_hand_over_to_who_dies() {
     });
 }
 
-/// A woken waiter finds the mutex taken by a newcomer that ends: it is told, and K goes on.
+/// A woken waiter finds the mutex taken by a newcomer that ends: it is told, and K goes on. Bound 1; long 2.
 #[test]
 fn a_woken_waiter_is_told() {
-    dies("deadlock_pairs.death_vs_pass_on", told, 1, &["locked", "told"], |d| {
+    dies("deadlock_pairs.death_vs_pass_on", told, 600, &["locked", "told"], |d| {
         d.release();
         d.relock();
     });
 }
 
-/// The same, where it inherits: K is given back.
+/// The same, where it inherits: K is given back. Bound 1; long 2.
 #[test]
 fn a_woken_waiter_inherits() {
-    dies("deadlock_pairs.death_vs_k", inherits, 1, &["inherited", "locked"], |d| {
+    dies("deadlock_pairs.death_vs_k", inherits, 600, &["inherited", "locked"], |d| {
         d.release();
         d.relock();
     });
@@ -189,31 +191,31 @@ fn a_woken_waiter_inherits() {
 /// A deadline and a death.
 #[test]
 fn a_deadline_and_a_death() {
-    dies("deadlock_pairs.death_vs_timeout", told, 1, &["late", "told"], |_| {});
+    dies("deadlock_pairs.death_vs_timeout", told, 80, &["late", "told"], |_| {});
 }
 
 /// A waiter answers, goes back to its wait, and the owner ends.
 #[test]
 fn an_answer_and_a_death() {
-    dies("deadlock_pairs.death_vs_serve", told, 1, &["told!"], |d| d.ask_owner());
+    dies("deadlock_pairs.death_vs_serve", told, 370, &["told!"], |d| d.ask_owner());
 }
 
 /// A shutdown and a death: one of them ends the wait.
 #[test]
 fn a_shutdown_and_a_death() {
-    dies("deadlock_pairs.death_vs_shutdown", told, 1, &["shutdown", "told"], |d| d.shutdown());
+    dies("deadlock_pairs.death_vs_shutdown", told, 530, &["shutdown", "told"], |d| d.shutdown());
 }
 
 /// The owner of a quiet mutex ends while its first waiter calls.
 #[test]
 fn a_switch_and_a_death() {
-    dies("deadlock_pairs.death_vs_switch", told_plain, 1, &["told"], |_| {});
+    dies("deadlock_pairs.death_vs_switch", told_plain, 90, &["told"], |_| {});
 }
 
 /// The same, where the waiter inherits, and gives the mutex back in its new mode.
 #[test]
 fn a_switch_and_an_heir() {
-    dies("deadlock_pairs.heir_vs_switch", inherits_plain, 1, &["inherited"], |_| {});
+    dies("deadlock_pairs.heir_vs_switch", inherits_plain, 110, &["inherited"], |_| {});
 }
 
 /// Main and another thread hold one mutex each; main does `deeds`, and then both ask for the other's. The outcome: who was
@@ -225,7 +227,8 @@ fn ring(
     must: &'static [&'static str],
     deeds: fn(&mut Deeds<'_>),
 ) {
-    check(name, Some(1), at_least, must, move || {
+    let bound = if name.ends_with("pass_on") { heaviest() } else { Some(1) };
+    check(name, bound, at_least, must, move || {
         let vm = vm();
         let (mut seats, [_, tb]) = seats::<2>(&vm);
         let s = shared();
@@ -256,9 +259,12 @@ fn ring(
 }
 
 /// A woken waiter loses the mutex to main again, which then waits for it: K is in nobody's hand while the ring stands.
+/// Bound 0; long 1.
 #[test]
 fn a_ring_and_a_woken_waiter() {
-    ring("deadlock_pairs.ring_vs_pass_on", looks, 1, &["", "a", "b"], |d| {
+    let must = if long() { &["", "a", "b"][..] } else { &["b"] };
+    ring("deadlock_pairs.ring_vs_pass_on", looks, 570, must, |d| {
+        thread::yield_now(); // the other one queues
         d.release();
         d.relock();
     });
@@ -267,25 +273,25 @@ fn a_ring_and_a_woken_waiter() {
 /// A proxy answers for a member of the ring.
 #[test]
 fn a_ring_and_a_proxy() {
-    ring("deadlock_pairs.ring_vs_proxy", looks, 1, &["a?", "b?"], |d| d.ask());
+    ring("deadlock_pairs.ring_vs_proxy", looks, 1_800, &["a?", "b?"], |d| d.ask());
 }
 
 /// A member of the ring answers, and waits again: the ring stands again, and is found again.
 #[test]
 fn a_ring_and_an_answer() {
-    ring("deadlock_pairs.ring_vs_serve", looks, 1, &["a!", "b!"], |d| d.ask_owner());
+    ring("deadlock_pairs.ring_vs_serve", looks, 1_900, &["a!", "b!"], |d| d.ask_owner());
 }
 
 /// The ring closes over two mutexes that are quiet, while their waiters call.
 #[test]
 fn a_ring_and_a_switch() {
-    ring("deadlock_pairs.ring_vs_switch", looks_plain, 1, &["a", "b"], |_| {});
+    ring("deadlock_pairs.ring_vs_switch", looks_plain, 550, &["a", "b"], |_| {});
 }
 
 /// A joined thread takes the mutex that main gave back, and ends: its wait is over, its record free. Nobody is told.
 #[test]
 fn a_look_and_an_end() {
-    check("deadlock_pairs.look_vs_exit", Some(1), 1, &["ok"], || {
+    check("deadlock_pairs.look_vs_exit", Some(1), 550, &["ok"], || {
         let vm = looks();
         let main = &mut vm.attach(()).unwrap();
         let s = shared();
@@ -299,11 +305,12 @@ fn a_look_and_an_end() {
     });
 }
 
-/// Two threads make a ring while main shuts the runtime down: one report at most, and each wait ends. Bound 0.
+/// Two threads make a ring while main shuts the runtime down: one report at most, and each wait ends. Bound 0; long 1.
 #[test]
 fn a_ring_and_a_shutdown() {
-    let must = &["ring locked", "locked ring"][..];
-    check("deadlock_pairs.ring_vs_shutdown", Some(0), 1, must, || {
+    let must = ["shutdown locked", "shutdown shutdown", "locked ring"];
+    let must = if long() { &must[..] } else { &must[..2] };
+    check("deadlock_pairs.ring_vs_shutdown", heaviest(), 80, must, || {
         let vm = looks();
         let (mut seats, _) = seats::<3>(&vm);
         let s = shared();
@@ -317,11 +324,11 @@ fn a_ring_and_a_shutdown() {
             first.put(wait(&s.m[1], me, false));
             s.m[0].release(me).unwrap();
         });
+        thread::yield_now(); // the first one waits
         let u = go(&s, b, move |s, me| {
             second.put(wait(&s.m[0], me, false));
             s.m[1].release(me).unwrap();
         });
-        thread::yield_now();
         vm.shutdown(&c.sit());
         t.join().unwrap();
         u.join().unwrap();
@@ -334,7 +341,7 @@ fn a_ring_and_a_shutdown() {
 #[test]
 fn a_ring_and_a_death() {
     let must = &["ring told", "locked ring"][..];
-    check("deadlock_pairs.ring_vs_death", Some(1), 1, must, || {
+    check("deadlock_pairs.ring_vs_death", Some(1), 550, must, || {
         let vm = looks();
         let ([mut b, after], _) = seats(&vm);
         let s = shared();
