@@ -6,6 +6,7 @@ use loom_tests::scene::{Log, barging, go, seats};
 use selvedge::model::{safe_and_back, thread};
 use selvedge::{AttachError, Delivery, Mutex, Runtime, SignalError, SleepError};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A signal to a running thread: its safe point sees it or not yet; the payload is never lost, and what the sender wrote
 /// is there. Bound: none.
@@ -223,5 +224,26 @@ fn a_new_segment_is_published() {
         t.join().unwrap();
         drop(seats);
         answer.into()
+    });
+}
+
+/// Two looks for laggards against a safe point and a sleep: a thread is named only if its mark stood from the first look to
+/// the second, and the mark changes nothing else. Bound: none.
+#[test]
+fn a_look_for_laggards_races_a_safe_point() {
+    check("thread.laggards", None, 20, &["-", "b"], || {
+        let vm = barging();
+        let ([a, b], [_, tb]) = seats(&vm);
+        let shared = Arc::new(Log::new());
+        let t = go(&shared, b, |_, me| {
+            assert!(!selvedge::safe_point(me).poked());
+            safe_and_back(me);
+        });
+        let _me = a.sit();
+        let named = || vm.laggards(Duration::ZERO).iter().any(|l| *l.thread() == tb);
+        assert!(!named(), "nobody was marked");
+        let seen = if named() { "b" } else { "-" };
+        t.join().unwrap();
+        seen.into()
     });
 }
