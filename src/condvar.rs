@@ -243,8 +243,10 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
             Refusal::Interrupted => WaitError::Interrupted,
             Refusal::ShutDown => WaitError::ShutDown,
         })?;
-        let object = address(mutex);
-        self.queue.lock().push_back(waiter, Entry { id, epoch, starves: false, object });
+        // Asked now: between the sleep and the way back nothing of the VM may fail.
+        let stays_locked = me.runtime().owner_death() == OwnerDeath::LeaveLocked;
+        let (object, starves) = (address(mutex), me.runtime().schedule().fair);
+        self.queue.lock().push_back(waiter, Entry { id, epoch, starves, object });
         let saved = mutex.release_all(record);
         let edge = Edge::OwnerOnceMoved(mutex.owned());
         let slept = wait::sleep(me, Plan { on, edge, epoch, deadline });
@@ -268,7 +270,6 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         if outcome == Outcome::Serve {
             wait::serve(cx, on);
         }
-        let stays_locked = cx.me().runtime().owner_death() == OwnerDeath::LeaveLocked;
         let acquired = match outcome {
             Outcome::ShutDown => return Err(WaitError::Lost(Loss::ShutDown)),
             Outcome::Deadlock => return Err(WaitError::Lost(Loss::Deadlock(slept.into_cycle()))),
