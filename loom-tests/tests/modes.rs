@@ -2,8 +2,8 @@
 //! are those of its header. In all other models a mutex starts in QUEUE and becomes STEADY.
 #![cfg(selvedge_loom)]
 
-use loom_tests::check;
-use loom_tests::scene::{Log, barging, go, heavy, plain, quiet, seats, soon};
+use loom_tests::scene::{Log, barging, go, heaviest, heavy, plain, quiet, seats, soon};
+use loom_tests::{check, long};
 use selvedge::model::is_idle;
 use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, Schedule, yield_now};
 use std::sync::Arc;
@@ -86,8 +86,8 @@ fn steady_there_and_back() {
 
 /// Two waiters switch at once, and the mutex may be quiet again before the barrier of one is over. Kills a release that
 /// takes CALLED back meanwhile (I6). Bound 1; long 2.
-fn two_callers(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
-    check(name, heavy(), at_least, &["ok"], move || {
+fn two_callers(name: &'static str, vm: fn() -> Runtime, bound: Option<usize>, at_least: usize) {
+    check(name, bound, at_least, &["ok"], move || {
         let vm = vm();
         let ([a, b, c], _) = seats(&vm);
         let s = shared();
@@ -106,13 +106,13 @@ fn two_callers(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
 /// By plain stores.
 #[test]
 fn plain_two_callers() {
-    two_callers("modes.plain_two_callers", plain, 400);
+    two_callers("modes.plain_two_callers", plain, heavy(), 400);
 }
 
-/// By swaps.
+/// By swaps. Bound 0; long 1.
 #[test]
 fn steady_two_callers() {
-    two_callers("modes.steady_two_callers", barging, 400);
+    two_callers("modes.steady_two_callers", barging, heaviest(), 40);
 }
 
 /// A waiter that called gives up, by a deadline: the release wakes nobody, the next one finds a sound mutex. Bound 3.
@@ -194,10 +194,11 @@ fn a_plain_release_and_a_notification() {
     });
 }
 
-/// A waiter with K gives up while a plain release is late: the one behind it is woken by either. Bound 1; long 2.
+/// A waiter with K gives up while a plain release is late: the one behind it is woken by either. Bound 0; long 1.
 #[test]
 fn a_plain_release_and_a_pass_on() {
-    check("modes.plain_pass_on", heavy(), 400, &["", "ok"], || {
+    let must: &[&str] = if long() { &["", "ok"] } else { &["ok"] };
+    check("modes.plain_pass_on", heaviest(), 40, must, || {
         let vm = plain();
         let ([a, b, c], [_, tb, _]) = seats(&vm);
         let s = shared();
