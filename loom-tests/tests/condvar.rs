@@ -102,10 +102,10 @@ fn a_notified_waiter_is_handed_the_mutex() {
 }
 
 /// A deadline against a notification: a waiter that was notified does not time out (claim table), and one that timed out
-/// was not notified and leaves no node (I3). Bound 2.
+/// was not notified and leaves no node (I3). Bound 3.
 #[test]
 fn a_deadline_races_a_notification() {
-    check("condvar.timeout_vs_notify", Some(2), 10_000, &["had-", "ok+", "time-"], || {
+    check("condvar.timeout_vs_notify", Some(3), 180_000, &["had-", "ok+", "time-"], || {
         let vm = barging();
         let ([a, b], _) = seats(&vm);
         let s = shared();
