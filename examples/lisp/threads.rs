@@ -27,6 +27,8 @@ pub struct LispThread {
     handle: Slot<Option<Thread>>,
     pub buffer: Slot<Arc<Buffer>>,
     disposition: Slot<Value>,
+    /// The tag of the mutex of a dead owner, or of its condition variable, that the thread waits for without end.
+    left_behind: Slot<Option<u64>>,
     /// The last signal sent to it: `thread-join` may want it, see there.
     signalled: Slot<Option<LispSignal>>,
     /// That signal came when the thread was dead.
@@ -73,6 +75,7 @@ impl LispThread {
             handle: Slot::new(None),
             buffer: Slot::new(buffer),
             disposition: Slot::new(Value::Nil),
+            left_behind: Slot::new(None),
             signalled: Slot::new(None),
             too_late: Flag::new(false),
         }
@@ -217,7 +220,7 @@ impl Interp<'_> {
                 Ok(_) => return Ok(()),
                 Err(LockError::Interrupted) => self.raise_pending()?,
                 Err(LockError::ShutDown) => return shut_down(),
-                Err(LockError::OwnerDied(_)) => self.wait_for_the_dead()?,
+                Err(LockError::OwnerDied(_)) => self.wait_for_the_dead(m.mutex.tag())?,
                 Err(LockError::Deadlock(ring)) => return deadlock(&ring),
                 Err(e) => return error(e.to_string()),
             }
@@ -225,10 +228,13 @@ impl Interp<'_> {
     }
 
     /// The mutex stays locked for ever, and Emacs waits for it: until a signal comes, which is raised.
-    fn wait_for_the_dead(&mut self) -> Res<()> {
+    fn wait_for_the_dead(&mut self, tag: u64) -> Res<()> {
         eprintln!("lisp: a thread waits for a mutex whose owner has ended");
         let never = Instant::now() + Duration::from_secs(1 << 33);
-        match sleep_until(self, never) {
+        self.thread.left_behind.set(Some(tag));
+        let slept = sleep_until(self, never);
+        self.thread.left_behind.set(None);
+        match slept {
             Ok(()) | Err(SleepError::Interrupted) => self.raise_pending(),
             Err(SleepError::ShutDown) => shut_down(),
             Err(e) => error(e.to_string()),
@@ -241,7 +247,7 @@ impl Interp<'_> {
             Err(WaitError::NotOwner(_)) => not_held(),
             Err(WaitError::Interrupted) => self.raise_pending(),
             Err(WaitError::Lost(Loss::Deadlock(ring))) => deadlock(&ring),
-            Err(WaitError::Lost(Loss::OwnerDied(_))) => self.wait_for_the_dead(),
+            Err(WaitError::Lost(Loss::OwnerDied(_))) => self.wait_for_the_dead(c.condvar.tag()),
             Err(WaitError::ShutDown | WaitError::Lost(Loss::ShutDown)) => shut_down(),
             Err(e) => error(e.to_string()),
         }
@@ -343,11 +349,13 @@ impl Interp<'_> {
             return Ok(Value::Nil);
         };
         let registry = &self.world.registry;
+        let waitable = |tag| {
+            let find = |all: &mut HashMap<_, Waitable>| all.get(&tag)?.get();
+            registry.waitables.with(find)
+        };
         Ok(match on.kind() {
-            BlockerKind::Mutex | BlockerKind::Condvar => {
-                let find = |all: &mut HashMap<_, Waitable>| all.get(&on.tag())?.get();
-                registry.waitables.with(find)
-            }
+            BlockerKind::Mutex | BlockerKind::Condvar => waitable(on.tag()),
+            BlockerKind::Sleep => thread.left_behind.get().and_then(waitable),
             BlockerKind::Join => {
                 let thread = on.thread().and_then(|t| registry.find(t.id()));
                 thread.map(Value::Thread)

@@ -92,8 +92,7 @@
     (setq waiter (make-thread
                   (lambda ()
                     (condition-case err (mutex-lock m) (error (setq outcome err))))))
-    ;; Emacs shows the mutex as the blocker; here the thread was told of the dead owner, and sleeps.
-    (wait-until (memq (thread--blocker waiter) (list m nil)))
+    (wait-until (eq (thread--blocker waiter) m))
     (thread-signal waiter 'error '("it is gone"))
     (block-until-dead waiter)
     (should (equal outcome '(error "it is gone")))))
