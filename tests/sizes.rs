@@ -1,5 +1,5 @@
 //! What the objects weigh, and what making and using them allocates. A test binary of its own, with one test, since it
-//! counts the whole process's allocations. `cargo test --test sizes -- --nocapture` prints the report.
+//! replaces the allocator; it counts what its own thread allocates. `cargo test --test sizes -- --nocapture` prints the report.
 //!
 //! The bounds are promises: a VM has a mutex in many of its objects, and a guard in registers.
 
@@ -7,18 +7,22 @@ use selvedge::{
     Blocker, Condvar, Mutex, MutexGuard, OwnedMutexGuard, Participant, Runtime, Thread,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicUsize, Ordering::*};
 
 struct Counting;
-static ON: AtomicBool = AtomicBool::new(false);
+thread_local! {
+    /// Of this thread only: the test's runner has threads of its own.
+    static ON: Cell<bool> = const { Cell::new(false) };
+}
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: System does the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if ON.load(Relaxed) {
+        if ON.get() {
             COUNT.fetch_add(1, Relaxed);
             BYTES.fetch_add(layout.size(), Relaxed);
         }
@@ -38,9 +42,9 @@ static ALLOCATOR: Counting = Counting;
 fn counted<R>(f: impl FnOnce() -> R) -> (usize, usize, R) {
     COUNT.store(0, Relaxed);
     BYTES.store(0, Relaxed);
-    ON.store(true, Relaxed);
+    ON.set(true);
     let r = f();
-    ON.store(false, Relaxed);
+    ON.set(false);
     (COUNT.load(Relaxed), BYTES.load(Relaxed), r)
 }
 
@@ -71,7 +75,7 @@ fn objects_are_small_and_their_use_allocates_nothing() {
     size("Blocker", size_of::<Blocker>(), 40);
 
     let vm = Runtime::new();
-    let mut cx = allocations("first attach in the process", 12, || vm.attach("main").unwrap());
+    let mut cx = allocations("first attach in the process", 8, || vm.attach("main").unwrap());
     let mutex = allocations("Mutex::new", 0, Mutex::new);
     let condvar = allocations("Condvar::new", 0, || Condvar::new(&mutex));
     allocations("Mutex::named", 2, || drop(Mutex::named("m")));
