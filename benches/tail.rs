@@ -205,7 +205,7 @@ fn items<M: Monitor>(n: u64) -> Sample {
 /// little to do. One sleep of the producer and one of the consumer are two voluntary switches per item.
 fn producer_consumer() -> Cell {
     Cell::new("tail/producer_consumer/1_khz_2_s", 2_000)
-        .at_most(3)
+        .at_most(9)
         .time_is("cpu_ns_per_item")
         .also("voluntary", "switches per item", "lower")
         .also("involuntary", "switches per item", "lower")

@@ -218,14 +218,11 @@ impl Mutex {
         let mutex = &*this;
         // What the guard needs is read before the compare-exchange, which every later load waits for.
         let stamp = Stamp::now(cx.me());
-        match mutex.acquire_now(cx.me()) {
-            Some(Ok(_)) => Ok(Guard::new(this, stamp)),
-            Some(Err(e)) => Err(e),
-            None => {
-                let Acquired { abandoned_by } = mutex.acquire_contended(cx, deadline)?;
-                Ok(Guard::inherited(this, Stamp::now(cx.me()), abandoned_by))
-            }
+        if mutex.acquire_now(cx.me()) {
+            return Ok(Guard::new(this, stamp));
         }
+        let Acquired { abandoned_by } = mutex.acquire_contended(cx, deadline)?;
+        Ok(Guard::inherited(this, Stamp::now(cx.me()), abandoned_by))
     }
 
     /// Locks one level if that takes no wait.
@@ -275,10 +272,10 @@ impl Mutex {
     /// See [`LockError`]; the level is not taken.
     #[inline]
     pub fn acquire<C: Context>(&self, cx: &mut C) -> Result<Acquired, LockError> {
-        match self.acquire_now(cx.me()) {
-            Some(result) => result,
-            None => self.acquire_contended(cx, None),
+        if self.acquire_now(cx.me()) {
+            return Ok(Acquired::default());
         }
+        self.acquire_contended(cx, None)
     }
 
     /// As [`acquire`](Self::acquire), until `deadline` at the latest.
@@ -291,21 +288,21 @@ impl Mutex {
         cx: &mut C,
         deadline: Instant,
     ) -> Result<Acquired, LockError> {
-        match self.acquire_now(cx.me()) {
-            Some(result) => result,
-            None => self.acquire_contended(cx, Some(deadline)),
+        if self.acquire_now(cx.me()) {
+            return Ok(Acquired::default());
         }
+        self.acquire_contended(cx, Some(deadline))
     }
 
-    /// None: it takes more than one compare-exchange.
+    /// One level by one compare-exchange, or none at all.
     #[inline(always)]
-    fn acquire_now(&self, me: &Participant) -> Option<Result<Acquired, LockError>> {
+    fn acquire_now(&self, me: &Participant) -> bool {
         // ORDERING: Relaxed. As `is_owner`; a guess for the compare-exchange.
         let owner = self.owner.load(Relaxed);
         if owner == me.id().get() {
-            return Some(self.one_more().map(|()| Acquired::default()));
+            return self.one_more().is_ok();
         }
-        (owner == 0 && self.take(me.id())).then_some(Ok(Acquired { abandoned_by: None }))
+        owner == 0 && self.take(me.id())
     }
 
     /// Takes it if it is free.
@@ -422,7 +419,12 @@ impl Mutex {
     /// One level more. The caller owns the mutex.
     #[inline(always)]
     fn one_more(&self) -> Result<(), LockError> {
-        let more = self.more().checked_add(1).ok_or(LockError::Overflow)?;
+        // Not `checked_add`: the increment itself tells, a comparison before it is one instruction more.
+        let more = self.more().wrapping_add(1);
+        if more == 0 {
+            std::hint::cold_path();
+            return Err(LockError::Overflow);
+        }
         self.set_more(more);
         Ok(())
     }

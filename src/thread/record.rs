@@ -23,7 +23,8 @@ use std::ptr::null_mut;
 use std::time::{Duration, Instant};
 
 /// See the module.
-#[repr(C)]
+// Aligned: a waker writes its waiter's record, and shall not meet the one beside it there.
+#[repr(C, align(128))]
 pub(crate) struct Record {
     waiter: Waiter,
     gate: Gate,
