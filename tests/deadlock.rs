@@ -297,6 +297,82 @@ fn a_victim_on_its_way_back_has_lost_the_mutex() {
     });
 }
 
+/// Two threads on their way back from condition-waits, and one that waits for what the first of them holds: who comes last
+/// is told, be it that one (`signalled` false) or one on its way back.
+fn two_ways_back(vm: Runtime, signalled: bool) {
+    let mut cx = vm.attach("c").unwrap();
+    let conds: [_; 2] = ["x", "y"].map(|n| Arc::new(Condvar::new(Arc::new(Mutex::named(n)))));
+    let (x, y) = (conds[0].clone(), conds[1].clone());
+    let last = Arc::new(Mutex::named("last"));
+    let held = last.clone();
+    let a = vm
+        .spawn("a", move |cx| {
+            let _last = held.lock(cx).unwrap();
+            let _x = x.mutex().lock(cx).unwrap();
+            match x.wait(cx) {
+                Ok(_) => Ok(None),
+                Err(WaitError::Lost(Loss::Deadlock(cycle))) => Ok(Some(cycle)),
+                Err(e) => Err(e),
+            }
+        })
+        .unwrap();
+    let [x, y2] = conds;
+    until(&mut cx, "a waits", || x.waiters() == 1);
+    x.mutex().acquire(&mut cx).unwrap();
+    let x2 = x.clone();
+    let b = vm
+        .spawn("b", move |cx| {
+            let _y = y.mutex().lock(cx).unwrap();
+            let _x = x2.mutex().lock(cx).unwrap();
+            y.wait(cx).map(drop)
+        })
+        .unwrap();
+    // In front of the first one in the queue of its mutex: it has the mutex when that comes back for it.
+    until_blocked(&mut cx, b.thread(), BlockerKind::Mutex);
+    if !signalled {
+        assert!(x.notify_one(&cx).unwrap());
+    }
+    x.mutex().release(&cx).unwrap();
+    until(&mut cx, "b waits", || y2.waiters() == 1);
+    y2.mutex().acquire(&mut cx).unwrap();
+    assert!(y2.notify_one(&cx).unwrap());
+    let cycle = if signalled {
+        let (me, first) = (cx.thread().clone(), a.thread().clone());
+        let helper = vm.spawn("helper", move |cx| {
+            until_blocked(cx, &me, BlockerKind::Mutex);
+            first.signal(cx, ()).map(drop).map_err(drop)
+        });
+        last.acquire(&mut cx).expect("the first one is told and lets go");
+        last.release(&cx).unwrap();
+        helper.unwrap().join(&mut cx).unwrap();
+        y2.mutex().release(&cx).unwrap();
+        a.join(&mut cx).unwrap().expect("it is told")
+    } else {
+        let cycle = cycle_of(last.acquire(&mut cx)).expect("the last one is told");
+        y2.mutex().release(&cx).unwrap();
+        assert_eq!(a.join(&mut cx).unwrap(), None);
+        cycle
+    };
+    b.join(&mut cx).unwrap();
+    judge(&cycle, 3);
+    let ring = ["a holds mutex last, waits for mutex x", "b holds mutex x, waits for mutex y"];
+    let ring = [ring[0], ring[1], "c holds mutex y, waits for mutex last"];
+    let ring = if signalled { ring } else { [ring[2], ring[0], ring[1]] };
+    assert_eq!(cycle.to_string(), format!("deadlock: {}", ring.join("; ")));
+    assert_eq!((x.mutex().waiters(), y2.mutex().waiters(), last.waiters()), (0, 0, 0));
+    assert!(last.owner().is_none() && x.mutex().owner().is_none() && y2.mutex().owner().is_none());
+}
+
+#[test]
+fn two_ways_back_are_part_of_a_ring() {
+    both(|vm| two_ways_back(vm, false));
+}
+
+#[test]
+fn one_of_two_ways_back_is_told() {
+    both(|vm| two_ways_back(vm, true));
+}
+
 /// Waits with a deadline and waits for a notification are no part of a ring.
 #[test]
 fn waits_that_can_end_otherwise_are_not_reported() {

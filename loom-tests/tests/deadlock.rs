@@ -250,6 +250,72 @@ fn the_way_back_is_part_of_a_ring() {
     });
 }
 
+/// Two notified threads on their way back, each to a mutex that the next one of the ring holds; the third waits for what the
+/// first one holds. One is told: a condition-wait loses its mutex then. Two such threads alone make no ring: the later
+/// one would hold, in its wait, what the earlier one was notified under. The long list only: half a million executions. Bound 0, which does
+/// not make the third thread the last one; `tests/deadlock.rs` has that.
+#[test]
+fn two_ways_back_are_part_of_a_ring() {
+    if !long() {
+        return;
+    }
+    struct S {
+        c: [Condvar<Arc<Mutex>>; 2],
+        last: Mutex,
+        log: Log,
+    }
+    fn wait(s: &S, me: &mut Participant, which: usize, name: &str) {
+        match s.c[which].wait(me) {
+            Ok(_) => s.c[which].mutex().release(me).unwrap(),
+            Err(WaitError::Lost(Loss::Deadlock(cycle))) => {
+                judge(&cycle, me, 3);
+                s.log.put(name);
+            }
+            Err(e) => panic!("{e}"),
+        }
+    }
+    check("deadlock.two_reacquirers", Some(0), 400_000, &["", "a"], || {
+        let vm = vm();
+        let (mut seats, _) = seats::<3>(&vm);
+        let c = std::array::from_fn(|_| Condvar::new(Arc::new(Mutex::new())));
+        let s = Arc::new(S { c, last: Mutex::new(), log: Log::new() });
+        seats[0].prepare(|me| {
+            s.c[0].mutex().acquire(me).unwrap();
+            s.last.acquire(me).unwrap();
+        });
+        seats[1].prepare(|me| assert!(s.c[1].mutex().acquire(me).is_ok()));
+        let [a, b, c] = seats;
+        let t = go(&s, a, |s, me| {
+            wait(s, me, 0, "a");
+            s.last.release(me).unwrap();
+        });
+        let mut me = c.sit();
+        s.c[0].mutex().acquire(&mut me).unwrap();
+        assert!(s.c[0].notify_one(&me).unwrap());
+        s.c[0].mutex().release(&me).unwrap();
+        let u = go(&s, b, |s, me| {
+            s.c[0].mutex().acquire(me).unwrap();
+            wait(s, me, 1, "b");
+            s.c[0].mutex().release(me).unwrap();
+        });
+        s.c[1].mutex().acquire(&mut me).unwrap();
+        assert!(s.c[1].notify_one(&me).unwrap());
+        match s.last.acquire(&mut me) {
+            Ok(_) => s.last.release(&me).unwrap(),
+            Err(LockError::Deadlock(cycle)) => {
+                judge(&cycle, &me, 3);
+                s.log.put("c");
+            }
+            Err(e) => panic!("{e}"),
+        }
+        s.c[1].mutex().release(&me).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        assert!(is_idle(s.c[0].mutex()) && is_idle(s.c[1].mutex()) && is_idle(&s.last));
+        s.log.get()
+    });
+}
+
 /// A thread that waits for a ring, and is no part of it, is not told, and its look ends. Bound 0; long 1.
 #[test]
 fn a_tail_that_leads_into_a_ring() {
