@@ -103,8 +103,9 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
     /// # Errors
     /// [`WaitError::NotOwner`]: the caller does not own the mutex; nothing happened. [`WaitError::Lost`]: the mutex could not
     /// be taken back; the caller holds none of its levels, and guards of it do nothing when they drop. Every other error:
-    /// the caller holds the mutex at the depth it had. A hook that panics while the mutex is given back loses it as well. A
-    /// signal that comes after the notification stays pending.
+    /// the caller holds the mutex at the depth it had. A hook that panics while the mutex is given back loses it as well, and
+    /// so does one after it was taken from a dead owner; the next locker is then told of that owner. A signal that comes
+    /// after the notification stays pending.
     /// # Blocking
     /// Yes; a safe point. A signal ends the wait for the notification, not the wait for the mutex that follows.
     /// # Ordering
@@ -223,7 +224,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         let on = Blocker::new(BlockerKind::Condvar, self.label.clone());
         wait::enter(cx, &on).map_err(|_| WaitError::WouldBlock)?;
         let result = self.wait_inside(cx, mutex, &on, deadline);
-        wait::leave(cx);
+        mutex.leave(cx, result.as_ref().ok().and_then(|acquired| acquired.abandoned_by));
         result
     }
 

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 fn guard_time() -> Instant {
@@ -942,6 +942,81 @@ fn after_block_that_panics_when_the_lock_was_won() {
         assert_eq!(message(caught.unwrap_err()), "hook");
         works(taken, &mut cx);
         h.join(&mut cx).unwrap();
+    });
+}
+
+fn both_abandoning(f: fn(Runtime)) {
+    for baton in [false, true] {
+        let vm = Runtime::builder().baton(baton).owner_death(OwnerDeath::Abandon).build();
+        guarded(move || f(vm));
+    }
+}
+
+/// Who inherits a mutex and panics before it is told of that leaves it to the next one, who is told: a thread that comes
+/// later, or one that queued meanwhile.
+#[test]
+fn after_block_that_panics_when_the_mutex_was_inherited() {
+    both_abandoning(|vm| {
+        let mut cx = Hooked::new(vm.attach("main").unwrap());
+        let m = leaked();
+        for queued in [false, true] {
+            let dead = vm.spawn("dead", move |cx| {
+                m.acquire(cx).unwrap();
+                until(cx, "somebody waits", || m.waiters() == 1);
+                Unit::Ok(())
+            });
+            let dead = dead.unwrap();
+            until(&mut cx, "held", || m.owner().is_some());
+            let late = Arc::new(OnceLock::new());
+            let (vm2, l) = (vm.clone(), late.clone());
+            cx.hook(AFTER, move |me| {
+                if queued {
+                    let h = vm2.spawn("late", |cx| Ok::<_, ()>(m.lock(cx).unwrap().abandoned_by()));
+                    l.set(h.unwrap()).unwrap();
+                    until(me, "it queues", || m.waiters() == 1);
+                }
+                quiet_panic("hook")
+            });
+            let caught = catch_unwind(AssertUnwindSafe(|| drop(m.lock(&mut cx))));
+            assert_eq!(message(caught.unwrap_err()), "hook");
+            assert_eq!(m.depth(&cx.me), 0);
+            let told = match late.get() {
+                Some(late) => late.join(&mut cx).unwrap(),
+                None => m.lock(&mut cx).unwrap().abandoned_by(),
+            };
+            assert_eq!(told, Some(dead.id()));
+            works(m, &mut cx);
+            dead.join(&mut cx).unwrap();
+        }
+    });
+}
+
+/// The same on the way back from a condition-wait: the guards from before it are void.
+#[test]
+fn after_block_that_panics_when_a_condition_wait_inherited() {
+    both_abandoning(|vm| {
+        let mut cx = Hooked::new(vm.attach("main").unwrap());
+        let m = leaked();
+        let c: &'static Condvar<&Mutex> = Box::leak(Box::new(Condvar::new(m)));
+        let dead = vm.spawn("dead", |cx| {
+            until(cx, "somebody waits", || c.waiters() == 1);
+            m.acquire(cx).unwrap();
+            assert_eq!(c.notify_one(cx), Ok(true));
+            Unit::Ok(())
+        });
+        let dead = dead.unwrap();
+        let guards = (m.lock(&mut cx).unwrap(), m.lock(&mut cx).unwrap());
+        cx.hook(AFTER, |_| quiet_panic("hook"));
+        let caught = catch_unwind(AssertUnwindSafe(|| ignore(c.wait(&mut cx))));
+        assert_eq!(message(caught.unwrap_err()), "hook");
+        assert_eq!(m.depth(&cx.me), 0);
+        let later = m.lock(&mut cx).unwrap();
+        assert_eq!(later.abandoned_by(), Some(dead.id()));
+        drop(guards);
+        assert_eq!(m.depth(&cx.me), 1, "an old guard took the level of a later lock");
+        drop(later);
+        works(m, &mut cx);
+        dead.join(&mut cx).unwrap();
     });
 }
 

@@ -14,6 +14,7 @@ use crate::thread::waits::Edge;
 use crate::thread::{Blocker, BlockerKind, Context, OwnerDeath, Participant};
 use crate::wait::{self, Plan, Slept};
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
 /// How `compete` waits.
@@ -222,9 +223,32 @@ impl Mutex {
         });
         // A hook that panics must not leave a level behind that nobody gives back.
         let held = result.is_ok().then(|| Guard::new(self, Stamp::now(cx.me())));
-        wait::leave(cx);
+        self.leave(cx, result.as_ref().ok().and_then(|acquired| acquired.abandoned_by));
         std::mem::forget(held);
         result
+    }
+
+    /// The end of a wait for the mutex. A hook that panics would keep from the caller that the mutex is the one of `dead`: then
+    /// it is that thread's again, and the next one is told.
+    pub(crate) fn leave(&self, cx: &mut dyn Context, dead: Option<ThreadId>) {
+        let Some(dead) = dead else { return wait::leave(cx) };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| wait::leave(cx))) {
+            self.leave_to(dead, cx.me());
+            resume_unwind(panic);
+        }
+    }
+
+    /// Gives all levels back to the dead thread from which the caller took the mutex. Nothing, if it has freed it since.
+    #[cold]
+    fn leave_to(&self, dead: ThreadId, me: &Participant) {
+        if !self.is_owner(me) {
+            return;
+        }
+        me.record().count_loss(me.id(), std::ptr::from_ref(self).addr());
+        self.set_more(0);
+        drop(self.change_owner(me.id(), dead));
+        // Who queued meanwhile waits for this thread's release.
+        me.runtime().tell_orphans(dead);
     }
 
     /// Takes the mutex, or queues for it, until it has it or may not wait any longer. Ends with or without the mutex, never
@@ -367,17 +391,21 @@ impl Mutex {
 
     /// Takes the mutex from its owner, who is over; with K in hand, gives K back. False: that owner has it no more.
     pub(super) fn take_from(&self, dead: ThreadId, id: ThreadId, woken: bool) -> bool {
-        let queue = self.queue.lock();
-        // ORDERING: Relaxed twice. What the dead owner did is taken over from the mark that it is over (record E2).
-        if self.owner.compare_exchange(dead.get(), id.get(), Relaxed, Relaxed).is_err() {
-            return false;
-        }
+        let Some(queue) = self.change_owner(dead, id) else { return false };
         if woken {
             self.set_mode(&queue, self.mode().without_k());
         }
         drop(queue);
         self.set_more(0);
         true
+    }
+
+    /// From a dead thread to the caller, or back. None: `from` does not own it.
+    fn change_owner(&self, from: ThreadId, to: ThreadId) -> Option<QueueGuard<'_>> {
+        let queue = self.queue.lock();
+        // ORDERING: Relaxed twice. What the dead owner did is taken over from the mark that it is over (record E2), and what
+        // somebody did who left the mutex to it, from the queue's lock.
+        self.owner.compare_exchange(from.get(), to.get(), Relaxed, Relaxed).is_ok().then_some(queue)
     }
 
     /// Two runtimes do not wait for each other.

@@ -26,10 +26,10 @@
 //!     unless it was granted or woken.
 //! I6. CALLED is taken back by an owner's release under the queue's lock, with the queue empty, ARMED, and no barrier under
 //!     way. So a barrier that ends finds the CALLED that it began with, and may set ARMED.
-//! I7. `mode` is written under the queue's lock, by plain stores. `owner` is taken by compare-exchange from 0, or from a dead owner, and given back
-//!     or handed over by its owner alone, by plain stores but in STEADY; so no store races with a successful
-//!     read-modify-write. The waiter's of E5 changes nothing, and is done under the queue's lock: an owner in STEADY swaps, and
-//!     one that sees QUEUE stores under that lock.
+//! I7. `mode` is written under the queue's lock, by plain stores. `owner` is taken by compare-exchange from 0, or from a
+//!     dead owner, and given back or handed over by its owner alone, by plain stores but in STEADY or to a dead one; so no
+//!     store races with a successful read-modify-write. The waiter's of E5 changes nothing, and is done under the queue's
+//!     lock: an owner in STEADY swaps, and one that sees QUEUE stores under that lock.
 //! E1. The release -> the next owner's acquiring compare-exchange: the critical section.
 //! E2. A hand-over stores the owner relaxed; the new owner takes over by its claim (claim E1).
 //! E3. A woken waiter takes over by its own acquiring compare-exchange, not by the claim.
@@ -47,7 +47,8 @@
 //!
 //! **A dead owner**: its id stays in `owner`, but nobody waits for its release: it told the waiters (waits I2), and a thread that
 //! meets a dead owner does not queue. `take_from` replaces the id, by a compare-exchange under the queue's lock; `more`
-//! then belongs to the new owner, after all that the dead one did (record E2).
+//! then belongs to the new owner, after all that the dead one did (record E2). A thread that inherited the mutex, and whose
+//! hook panics before it is told so, leaves it to the dead one again, in the same way, and tells the waiters anew.
 
 use crate::error::{NotOwner, RecoverError, TryLockError};
 use crate::failure::LockError;

@@ -44,7 +44,8 @@ pub enum OwnerDeath {
     #[default]
     LeaveLocked,
     /// The next thread that asks for it gets it, and is told: [`Acquired::abandoned_by`](crate::Acquired::abandoned_by),
-    /// [`MutexGuard::abandoned_by`](crate::Guard::abandoned_by).
+    /// [`MutexGuard::abandoned_by`](crate::Guard::abandoned_by). One whose [`Context::after_block`](crate::Context::after_block)
+    /// panics before it is told holds nothing; the next one is told.
     Abandon,
 }
 
@@ -284,7 +285,7 @@ impl Runtime {
 
     /// Ends the waits for mutexes of a thread that is marked over: of the own threads, which are registered if they wait, in
     /// order; then of others, on the way back from a condition-wait, say.
-    fn tell_orphans(&self, dead: ThreadId) {
+    pub(crate) fn tell_orphans(&self, dead: ThreadId) {
         let mut wakes: Vec<Wake> = {
             let registry = self.0.registry.lock();
             registry.threads.values().filter_map(|t| waits::orphan(t.record(), dead)).collect()
