@@ -28,12 +28,21 @@ impl fmt::Display for NotOwner {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum TryLockError {
-    /// Another thread owns it.
+    /// Another thread owns it, perhaps one of another runtime. Trying again later can succeed.
     Taken,
     /// The owner is over, and the mutex stays locked ([`OwnerDeath::LeaveLocked`](crate::OwnerDeath::LeaveLocked)).
     OwnerDied(ThreadId),
     /// The caller already holds the mutex 2^32 times.
     Overflow,
+    /// The owner is over, and belonged to another runtime. (It counts as this runtime's once its record is another thread's.)
+    ForeignRuntime {
+        /// The owner.
+        owner: ThreadId,
+        /// The caller's runtime.
+        mine: RuntimeId,
+        /// The owner's runtime.
+        theirs: RuntimeId,
+    },
 }
 
 impl fmt::Display for TryLockError {
@@ -42,6 +51,10 @@ impl fmt::Display for TryLockError {
             Self::Taken => f.write_str("another thread owns the mutex"),
             Self::OwnerDied(dead) => write!(f, "the owner {dead} ended with the mutex locked"),
             Self::Overflow => f.write_str("the mutex is held too many times"),
+            Self::ForeignRuntime { owner, mine, theirs } => write!(
+                f,
+                "the owner {owner} belonged to runtime {theirs}, the caller belongs to runtime {mine}"
+            ),
         }
     }
 }

@@ -1859,6 +1859,8 @@ fn errors_speak_plainly() {
         says(LockError::WouldBlock, "refused");
         says(LockError::ForeignRuntime { owner: id, mine: rt, theirs: rt }, &rt.to_string());
         says(TryLockError::Taken, "another thread");
+        let foreign = TryLockError::ForeignRuntime { owner: id, mine: rt, theirs: rt };
+        says(foreign, &rt.to_string());
         says(WaitError::NotOwner(NotOwner { caller: id, owner: None }), "does not own");
         says(WaitError::Interrupted, "signal");
         says(WaitError::TimedOut, "timed out");

@@ -760,6 +760,9 @@ fn a_dead_owner_of_another_runtime() {
                 let e = m.lock(&mut cx).unwrap_err();
                 let foreign = LockError::ForeignRuntime { owner, mine, theirs };
                 assert!(e == foreign || e == LockError::OwnerDied(owner), "{e}");
+                let e = m.try_lock(&cx).unwrap_err();
+                let foreign = TryLockError::ForeignRuntime { owner, mine, theirs };
+                assert!(e == foreign || e == TryLockError::OwnerDied(owner), "{e}");
             }
             Ok(guard) => assert_eq!(guard.abandoned_by(), Some(owner)),
         }

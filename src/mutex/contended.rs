@@ -9,7 +9,7 @@ use crate::failure::LockError;
 use crate::id::ThreadId;
 use crate::park::{Entry, Outcome, QueueGuard, Refusal};
 use crate::shim::{self, Ordering::*, planted};
-use crate::thread::record::Record;
+use crate::thread::record::{self, Record};
 use crate::thread::waits::Edge;
 use crate::thread::{Blocker, BlockerKind, Context, OwnerDeath, Participant};
 use crate::wait::{self, Plan, Slept};
@@ -379,8 +379,14 @@ impl Mutex {
     /// The same for who does not wait.
     #[cold]
     pub(super) fn try_inherit(&self, me: &Participant) -> Result<ThreadId, TryLockError> {
-        if self.check_owner_is_ours(me).is_err() {
-            return Err(TryLockError::Taken);
+        if let Err(LockError::ForeignRuntime { owner, mine, theirs }) = self.check_owner_is_ours(me)
+        {
+            // It may have freed the mutex before it ended: as in `inherit`.
+            let is_left = record::is_over(owner) && self.owner() == Some(Owner(owner));
+            return Err(match is_left {
+                true => TryLockError::ForeignRuntime { owner, mine, theirs },
+                false => TryLockError::Taken,
+            });
         }
         match self.inherit(me, false) {
             Ok(Some(dead)) => Ok(dead),
