@@ -143,6 +143,34 @@ fn the_report_says_who_holds_and_waits_for_what() {
 }
 
 #[test]
+fn reports_have_one_line_whatever_the_names() {
+    both(|vm| {
+        let mut cx = vm.attach("ma\nin").unwrap();
+        let m = Arc::new(Mutex::named("m\r\n"));
+        m.acquire(&mut cx).unwrap();
+        let n = m.clone();
+        let t = vm.spawn("\x1b[t", move |cx| n.lock(cx).map(drop)).unwrap();
+        until_blocked(&mut cx, &t, BlockerKind::Mutex);
+        assert_eq!(t.blocker().unwrap().to_string(), "mutex m  ");
+        assert_eq!(t.blocker().unwrap().name(), Some("m\r\n"), "the name is what it was");
+        let Err(JoinError::Deadlock(cycle)) = t.thread().join(&mut cx) else {
+            panic!("a deadlock");
+        };
+        assert_eq!(cycle.links()[1].to_string(), " [t waits for mutex m  ");
+        let text = "deadlock: ma in holds mutex m  , waits for join  [t;  [t waits for mutex m  ";
+        assert_eq!(JoinError::Deadlock(cycle).to_string(), text);
+        let graph = vm.wait_graph();
+        assert_eq!(graph.to_string().lines().count(), 3);
+        assert!(graph.to_dot().contains("[label=\"ma in\"]"), "{}", graph.to_dot());
+        let lags = vm.laggards(Duration::ZERO);
+        let text = lags.iter().find(|l| matches!(l.why(), Lag::Holds { .. })).unwrap().to_string();
+        assert!(text.starts_with("ma in holds mutex m  , for which 1 waits"), "{text}");
+        m.release(&cx).unwrap();
+        t.join(&mut cx).unwrap();
+    });
+}
+
+#[test]
 fn several_rings_at_once() {
     both(|vm| {
         let mut cx = vm.attach("main").unwrap();
@@ -831,7 +859,7 @@ fn the_wait_graph_says_who_waits_for_whom() {
         let dot = graph.to_dot();
         assert!(dot.starts_with("digraph ") && dot.ends_with("}\n"));
         let arrow =
-            format!("\"{}\" -> \"{}\" [label=\"mutex na\\\"me\\\\\\n\"];", waiter.id(), owner.id());
+            format!("\"{}\" -> \"{}\" [label=\"mutex na\\\"me\\\\ \"];", waiter.id(), owner.id());
         assert!(dot.contains(&arrow), "{dot}");
         assert!(dot.contains("[label=\"owner \\\"of\\\" it"), "{dot}");
         assert_eq!(dot.matches(" -> ").count(), 2, "{dot}");

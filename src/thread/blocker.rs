@@ -2,6 +2,7 @@
 
 use super::Thread;
 use crate::shim::Arc;
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Instant;
 
@@ -42,6 +43,15 @@ impl From<()> for Name {
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// A name as a report of one line shows it: control characters are spaces.
+pub(super) fn flat(name: &str) -> Cow<'_, str> {
+    if name.contains(char::is_control) {
+        name.replace(char::is_control, " ").into()
+    } else {
+        name.into()
     }
 }
 
@@ -147,7 +157,7 @@ impl fmt::Debug for Blocker {
     }
 }
 
-/// As `mutex registry`, `join worker`, `sleep`.
+/// As `mutex registry`, `join worker`, `sleep`: one line; control characters in the name become spaces.
 impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
@@ -158,7 +168,7 @@ impl fmt::Display for Blocker {
             BlockerKind::Turn => return f.write_str("turn"),
         };
         match (self.name(), &self.thread, self.tag()) {
-            (Some(name), _, _) => write!(f, "{kind} {name}"),
+            (Some(name), _, _) => write!(f, "{kind} {}", flat(name)),
             (None, Some(thread), _) => write!(f, "{kind} {}", thread.id()),
             (None, None, 0) => f.write_str(kind),
             (None, None, tag) => write!(f, "{kind} #{tag}"),

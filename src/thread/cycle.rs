@@ -1,5 +1,6 @@
 //! A deadlock as its victim is told: who waits for what, once around. Plain data.
 
+use super::blocker::flat;
 use super::{Blocker, BlockerKind, Thread};
 use crate::shim::Arc;
 use std::fmt;
@@ -27,11 +28,11 @@ impl Link {
     }
 }
 
-/// As `a holds mutex x, waits for mutex y`.
+/// As `a holds mutex x, waits for mutex y`: one line, as a [`Blocker`]'s.
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.thread.name() {
-            Some(name) => f.write_str(name)?,
+            Some(name) => f.write_str(&flat(name))?,
             None => write!(f, "thread {}", self.thread.id())?,
         }
         if self.holds.kind() != BlockerKind::Join {

@@ -1,6 +1,7 @@
 //! Who waits for whom, and who keeps others waiting: snapshots for people and for watchdogs. Nothing here waits for a thread
 //! of the VM: each record's locks are held for a few instructions.
 
+use super::blocker::flat;
 use super::record;
 use super::{Blocker, BlockerKind, Runtime, Thread};
 use crate::id::ThreadId;
@@ -87,32 +88,26 @@ impl WaitGraph {
     }
 }
 
-/// A thread's name, or what stands for one.
+/// A thread's name on one line, or what stands for one.
 fn name(thread: &Thread) -> String {
     match thread.name() {
-        Some(name) => name.to_owned(),
+        Some(name) => flat(name).into_owned(),
         None if thread.is_main() => "main".to_owned(),
         None => thread.id().to_string(),
     }
 }
 
-/// Inside quotes of Graphviz.
+/// Inside quotes of Graphviz. The lines of it are ours: names and blockers have one.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             '\n' => out.push_str("\\n"),
-            c if c.is_control() => out.push(' '),
             c => out.push(c),
         }
     }
     out
-}
-
-/// On one line of a table.
-fn flat(text: String) -> String {
-    if text.contains(char::is_control) { text.replace(char::is_control, " ") } else { text }
 }
 
 impl fmt::Display for WaitGraph {
@@ -132,7 +127,7 @@ impl fmt::Display for WaitGraph {
                     (on.to_string(), format!("{:.3} s", time.as_secs_f64()))
                 }
             };
-            table.push([name(&row.thread), on, owner, time].map(flat));
+            table.push([name(&row.thread), on, owner, time]);
         }
         let width = |i: usize| table.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
         let widths = [width(0), width(1), width(2)];
@@ -186,7 +181,7 @@ impl Laggard {
 /// As `worker holds mutex queue, for which 3 wait, the first for 1.302 s`.
 impl fmt::Display for Laggard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = flat(name(&self.thread));
+        let name = name(&self.thread);
         match &self.why {
             Lag::NoSafePoint { since } => {
                 let time = since.elapsed().as_secs_f64();
