@@ -34,7 +34,8 @@ pub enum TryLockError {
     OwnerDied(ThreadId),
     /// The caller already holds the mutex 2^32 times.
     Overflow,
-    /// The owner is over, and belonged to another runtime. (It counts as this runtime's once its record is another thread's.)
+    /// The owner is over, and belonged to another runtime. (It counts as this runtime's once its record is another
+    /// thread's.)
     ForeignRuntime {
         /// The owner.
         owner: ThreadId,

@@ -25,7 +25,8 @@ impl Thread {
     /// Waits for the end of the thread. As often as asked, by as many threads as ask.
     ///
     /// # Errors
-    /// See [`JoinError`]. A thread that is over is joined at once, also with a signal pending or where waiting is refused.
+    /// See [`JoinError`]. A thread of the caller's runtime that is over is joined at once, also with a signal pending or
+    /// where waiting is refused.
     /// # Blocking
     /// Yes; a safe point.
     /// # Ordering

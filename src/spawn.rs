@@ -10,13 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 impl Runtime {
     /// Makes the calling OS thread a thread of this runtime; the first one is the main thread. No registration in advance;
-    /// an OS thread may be attached to several runtimes; it is stopped for a runtime only while it waits in that one, and keeps
-    /// the baton of the others meanwhile. Drop the participant to detach.
+    /// an OS thread may be attached to several runtimes; it is stopped for a runtime only while it waits in that one, and
+    /// keeps the baton of the others meanwhile. Drop the participant to detach.
     ///
     /// # Errors
     /// [`AttachError::AlreadyAttached`], [`AttachError::ShutDown`], [`AttachError::TooManyThreads`].
     /// # Blocking
-    /// With the baton it waits for its turn; else no.
+    /// With the baton it waits for its turn. Else no, but for what another thread that has found it in the list carries out
+    /// for it ([`Thread::ask`](crate::Thread::ask)).
     pub fn attach(&self, name: impl Into<Name>) -> Result<Participant, AttachError> {
         let me = self.enter(name.into(), true)?.here();
         wait::start(&me, false);

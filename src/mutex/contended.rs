@@ -228,8 +228,8 @@ impl Mutex {
         result
     }
 
-    /// The end of a wait for the mutex. A hook that panics would keep from the caller that the mutex is the one of `dead`: then
-    /// it is that thread's again, and the next one is told.
+    /// The end of a wait for the mutex. A hook that panics would keep from the caller that the mutex is the one of `dead`:
+    /// then it is that thread's again, and the next one is told.
     pub(crate) fn leave(&self, cx: &mut dyn Context, dead: Option<ThreadId>) {
         let Some(dead) = dead else { return wait::leave(cx) };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| wait::leave(cx))) {

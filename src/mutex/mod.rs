@@ -75,15 +75,16 @@ use mode::Mode;
 /// A recursive mutex of Lisp threads. It guards no data of its own: VM objects do not lie inside it.
 ///
 /// The owner is the Lisp thread, not the OS thread. Each [`lock`](Self::lock) is one level; the last level given back frees
-/// the mutex. A thread that ends leaves its mutexes locked: who waits for them is told, and [`recover`](Self::recover) takes them, or
-/// the next locker does ([`OwnerDeath`](crate::OwnerDeath)). There is no poisoning: a guard gives its level back while unwinding.
+/// the mutex. A thread that ends leaves its mutexes locked: who waits for them is told, and [`recover`](Self::recover)
+/// takes them, or the next locker does ([`OwnerDeath`](crate::OwnerDeath)). There is no poisoning: a guard gives its level
+/// back while unwinding.
 ///
 /// Newcomers may take a free mutex before a waiter that was woken for it; a waiter that has lost for 1 ms (see
 /// [`Schedule`](crate::Schedule)) is handed the mutex at the next release. Waiters queue in order of arrival.
 ///
-/// While nobody waits, the last release is a plain store; the first waiter pays for that with a barrier of all running threads
-/// of the process (Linux on x86-64; elsewhere, and with [`Schedule::membarrier`](crate::Schedule::membarrier) off, the release
-/// is an atomic swap and there is no barrier).
+/// While nobody waits, the last release is a plain store; the first waiter pays for that with a barrier of all running
+/// threads of the process (Linux on x86-64; elsewhere, and with [`Schedule::membarrier`](crate::Schedule::membarrier) off,
+/// the release is an atomic swap and there is no barrier).
 ///
 /// # Examples
 /// ```
@@ -174,12 +175,12 @@ impl Mutex {
     /// # Errors
     /// See [`LockError`]; the level is not taken.
     /// # Blocking
-    /// Yes, between [`Context::before_block`] and [`Context::after_block`]; a safe point then. A signal ends the wait. Before
-    /// it waits it looks at the mutex for some microseconds.
+    /// Yes, between [`Context::before_block`] and [`Context::after_block`]; a safe point then. A signal ends the wait.
+    /// Before it waits it looks at the mutex for some microseconds.
     /// # Ordering
     /// Everything that owners did before they freed the mutex happens-before the return.
     /// # Cost
-    /// Free: one compare-exchange. Owned by the caller: one relaxed load.
+    /// Free: two relaxed loads and a compare-exchange. Owned by the caller: the two loads, and the count of levels.
     #[inline]
     pub fn lock<C: Context>(&self, cx: &mut C) -> Result<MutexGuard<'_>, LockError> {
         Self::lock_inline(self, cx, None)
@@ -230,6 +231,12 @@ impl Mutex {
     ///
     /// # Errors
     /// See [`TryLockError`]; the level is not taken.
+    /// # Blocking
+    /// No.
+    /// # Ordering
+    /// As [`lock`](Self::lock).
+    /// # Cost
+    /// As `lock`. Owned by another: a failed compare-exchange, and a look at the owner's record.
     #[inline]
     pub fn try_lock(&self, me: &Participant) -> Result<MutexGuard<'_>, TryLockError> {
         let mut abandoned_by = None;
@@ -322,7 +329,8 @@ impl Mutex {
     /// # Ordering
     /// If it frees the mutex, everything before happens-before the next owner's lock returns.
     /// # Cost
-    /// No read-modify-write; with waiters, or without the barrier, one for the last level. With a waiter: a wake-up.
+    /// No read-modify-write; without the barrier, one for the last level. With waiters, and for a while afterwards, the last
+    /// level takes a short internal lock; with a waiter also a wake-up.
     #[inline]
     pub fn release(&self, me: &Participant) -> Result<(), NotOwner> {
         if self.release_if(me.id(), || me.record(), || true) {

@@ -64,8 +64,8 @@ impl WaitGraph {
         &self.rows
     }
 
-    /// The graph in the language of Graphviz: an arrow from each waiting thread to the owner of what it waits for; dead owners
-    /// are dashed. `dot -Tsvg` draws it.
+    /// The graph in the language of Graphviz: an arrow from each waiting thread to the owner of what it waits for; dead
+    /// owners are dashed. `dot -Tsvg` draws it.
     pub fn to_dot(&self) -> String {
         let mut dot = String::from("digraph waits {\n    node [shape=box];\n");
         for row in &self.rows {
@@ -246,14 +246,14 @@ impl Runtime {
     /// The threads that keep others waiting for `than` or longer: those that run and have come to no safe point, which keeps
     /// off handshakes and signals; and owners of mutexes for which others wait.
     ///
-    /// Whether a thread comes to safe points is seen from one call to a later one: a call marks the threads that run, and names
-    /// those whose mark is still there and old enough. So the first call names none of them: call it regularly, from
-    /// a watchdog. A thread that sleeps, waits, or is [`outside`](crate::outside) is at a safe point all the time. The caller, if it
-    /// is a thread of this runtime, is treated like the others.
+    /// Whether a thread comes to safe points is seen from one call to a later one: a call marks the threads that run, and
+    /// names those whose mark is still there and old enough. So the first call names none of them: call it regularly, from
+    /// a watchdog. A thread that sleeps, waits, or is [`outside`](crate::outside) is at a safe point all the time. The
+    /// caller, if it is a thread of this runtime, is treated like the others.
     ///
     /// # Blocking
-    /// Never on anything that a thread of the VM holds: short internal locks. A marked thread's next safe point takes its slow
-    /// path once, and reports nothing.
+    /// Never on anything that a thread of the VM holds: short internal locks. A marked thread's next safe point takes its
+    /// slow path once, and reports nothing.
     pub fn laggards(&self, than: Duration) -> Vec<Laggard> {
         let threads = self.all_threads();
         let mut found: Vec<Laggard> = threads

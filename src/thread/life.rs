@@ -216,8 +216,8 @@ impl Thread {
         }
     }
 
-    /// As [`signal`](Self::signal), from an OS thread that belongs to no runtime. Also to the main thread, which then takes it
-    /// as any other does.
+    /// As [`signal`](Self::signal), from an OS thread that belongs to no runtime. Also to the main thread, which then takes
+    /// it as any other does.
     ///
     /// # Errors
     /// The thread is over: the payload comes back.
@@ -264,8 +264,9 @@ impl Thread {
         signal
     }
 
-    /// Runs `f` once for this thread: here and now if it sleeps or is outside, else by itself at its next safe point or
-    /// before its next sleep. `f` may not wait or lock Lisp locks; a panic of it is raised where it ran.
+    /// Runs `f` once for this thread: here and now if it sleeps or is outside (or on another thread that is at that already
+    /// for an `ask` of its own), else by itself at its next safe point or before its next sleep. `f` may not wait or lock
+    /// Lisp locks; a panic of it is raised where it ran.
     ///
     /// # Errors
     /// The thread is over: `f` comes back, and has not run.
@@ -279,8 +280,8 @@ impl Thread {
     }
 
     /// Runs `f` once on the thread itself: at its next safe point, or between two halves of its present wait, which it
-    /// then resumes; at its end at the latest, for a thread that the system refused on the spawner. Never inside a wait, so that `f` may lock; see [`Context::serve`](crate::Context::serve) for work
-    /// that needs the interpreter.
+    /// then resumes; at its end at the latest, for a thread that the system refused on the spawner. Never inside a wait, so
+    /// that `f` may lock; see [`Context::serve`](crate::Context::serve) for work that needs the interpreter.
     ///
     /// # Errors
     /// The thread is over: `f` comes back, and has not run.

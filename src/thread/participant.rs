@@ -50,8 +50,8 @@ pub trait Context {
 }
 
 /// The token of the current thread: `!Send`, one per attached thread. Dropping it detaches: of mutexes that the thread still
-/// owns [`OwnerDeath`](crate::OwnerDeath) says what becomes, and [`Mutex::owner`](crate::Mutex::owner) that the owner is dead. Requests that
-/// are left run in the drop, and one that another thread runs for this one is awaited.
+/// owns [`OwnerDeath`](crate::OwnerDeath) says what becomes, and [`Mutex::owner`](crate::Mutex::owner) that the owner is
+/// dead. Requests that are left run in the drop, and one that another thread runs for this one is awaited.
 ///
 /// ```compile_fail
 /// let vm = selvedge::Runtime::new();

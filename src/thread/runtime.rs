@@ -44,8 +44,8 @@ pub enum OwnerDeath {
     #[default]
     LeaveLocked,
     /// The next thread that asks for it gets it, and is told: [`Acquired::abandoned_by`](crate::Acquired::abandoned_by),
-    /// [`MutexGuard::abandoned_by`](crate::Guard::abandoned_by). One whose [`Context::after_block`](crate::Context::after_block)
-    /// panics before it is told holds nothing; the next one is told.
+    /// [`MutexGuard::abandoned_by`](crate::Guard::abandoned_by). One whose
+    /// [`Context::after_block`](crate::Context::after_block) panics before it is told holds nothing; the next one is told.
     Abandon,
 }
 

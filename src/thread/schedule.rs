@@ -60,9 +60,9 @@ impl Schedule {
     pub fn pick(self, pick: Pick) -> Self {
         Self { pick, ..self }
     }
-    /// How often a thread looks at a taken mutex before it queues: the first three looks come after 2, 4 and 8 pauses of the
-    /// CPU, the others after other threads had a chance to run. 0: it queues at once. Default 10. Under the baton nobody
-    /// looks.
+    /// How often a thread that has looked at a taken mutex looks again before it queues: after 2, 4 and 8 pauses of the CPU
+    /// the first three times, then each time after other threads had a chance to run. 0: it queues at once. Default 10.
+    /// Under the baton nobody looks.
     pub fn looks(self, looks: u32) -> Self {
         Self { looks, ..self }
     }
