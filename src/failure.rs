@@ -153,6 +153,7 @@ impl fmt::Display for JoinError {
 
 /// What a typed join gives in place of a result.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum JoinFailure<E> {
     /// The thread ended with this error.
     Failed(E),

@@ -991,7 +991,7 @@ fn a_thread_without_safe_points_is_named() {
             laggard = named(&mut cx);
         }
         let laggard = laggard.unwrap();
-        let Lag::NoSafePoint { since } = laggard.why() else { panic!("{laggard}") };
+        let Lag::NoSafePoint { since, .. } = laggard.why() else { panic!("{laggard}") };
         assert!(since.elapsed() >= than);
         assert!(
             laggard.to_string().starts_with("runs has come to no safe point for "),
@@ -1034,7 +1034,7 @@ fn an_owner_that_others_wait_for_is_named() {
         let found: Vec<Laggard> = vm.laggards(Duration::ZERO).into_iter().filter(holds).collect();
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].thread(), cx.thread());
-        let Lag::Holds { what, since, waiters: n } = found[0].why() else { unreachable!() };
+        let Lag::Holds { what, since, waiters: n, .. } = found[0].why() else { unreachable!() };
         assert_eq!((what.to_string().as_str(), *n), ("mutex queue", 2));
         assert!(waiters.iter().all(|w| w.blocker().unwrap().since() >= *since));
         let text = found[0].to_string();

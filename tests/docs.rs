@@ -110,6 +110,24 @@ fn rules_and_decisions_exist() {
     assert!(wrong.is_empty(), "not there:\n{}\n", wrong.join("\n"));
 }
 
+/// The guide says so.
+#[test]
+fn all_public_enums_are_non_exhaustive() {
+    let (mut wrong, mut checked) = (Vec::new(), 0);
+    for (path, text) in files("src", "rs") {
+        let lines: Vec<&str> = text.lines().collect();
+        for (n, _) in lines.iter().enumerate().filter(|(_, l)| l.starts_with("pub enum ")) {
+            checked += 1;
+            let mut attributes = lines[..n].iter().rev().take_while(|l| l.starts_with("#["));
+            if !attributes.any(|l| *l == "#[non_exhaustive]") {
+                wrong.push(format!("{}:{}: {}", path.display(), n + 1, lines[n]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "these are not:\n{}\n", wrong.join("\n"));
+    assert!(checked > 10, "only {checked} found: the search is blind");
+}
+
 /// A heading's anchor, as forges make it.
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase();

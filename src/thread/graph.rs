@@ -152,11 +152,13 @@ pub struct Laggard {
 #[non_exhaustive]
 pub enum Lag {
     /// It runs, and has come to no safe point.
+    #[non_exhaustive]
     NoSafePoint {
         /// It has not been at one since then; perhaps for longer.
         since: Instant,
     },
     /// It owns a mutex that others wait for.
+    #[non_exhaustive]
     Holds {
         /// What they wait for.
         what: Blocker,

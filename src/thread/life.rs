@@ -78,6 +78,7 @@ impl fmt::Debug for Signal {
 /// What became of a signal.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a signal to oneself is the caller's to raise"]
+#[non_exhaustive]
 pub enum Delivery<P> {
     /// It is in the target's inbox; an interruptible wait of the target has ended.
     Queued,
