@@ -7,7 +7,8 @@
 //! | none, in a claimer's hand | either   | popped, about to be claimed            | the claim, or its loss                       |
 //!
 //! I1. Order of the locks: this queue's, then the mutex's.
-//! I2. A notifier owns the mutex, so the mutex stays owned while waiters move; the mutex is ARMED before the first one is claimed.
+//! I2. A notifier owns the mutex, so the mutex stays owned while waiters move; the mutex is ARMED before the first one is
+//!     claimed.
 //! I3. Whoever leaves otherwise than GRANTED or WOKEN takes both locks before its wait is over: nobody has its node then.
 //! I4. A condition-wait returns with the mutex at the depth it had, whatever ended it, but for `Lost` (R3): the way back is
 //!     uninterruptible.

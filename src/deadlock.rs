@@ -25,21 +25,23 @@
 //!     that is on does not begin before all that its thread did before, which that lock publishes with the entry.
 //! E1. BUSY -> FREE, Release -> FREE -> BUSY, Acquire.
 //! E2. The push, Release -> the take of the list, Acquire.
-//! E3. Setting `Mark::set`, Release -> clearing it, Acquire. And back: the holder has read `next` before it is written again.
+//! E3. Setting `Mark::set`, Release -> clearing it, Acquire. And back: the holder has read `next` before it is written
+//!     again.
 //!
 //! **Complete**: let a ring stand for good, and take the last look from one of its members (I1). All members' entries
-//! happen-before it, each having happened before its own look (I2). So it finds each entry; each owner's word, which the owner
-//! wrote before it waited, or who handed the mutex to it before the grant it took over; each claim word past its
-//! beginning, and no later value exists. It closes. For a wait that was moved: the mover wrote the claim word before its own
-//! look; if it had the record's lock before the entry was there, the waiter sees itself moved when it publishes, and looks.
+//! happen-before it, each having happened before its own look (I2). So it finds each entry; each owner's word, which the
+//! owner wrote before it waited, or who handed the mutex to it before the grant it took over; each claim word past its
+//! beginning, and no later value exists. It closes. For a wait that was moved: the mover wrote the claim word before its
+//! own look; if it had the record's lock before the entry was there, the waiter sees itself moved when it publishes, and
+//! looks.
 //!
-//! **Sound**: all records are in the same wait in the walk that lists and in the one that confirms, where the claim words are read by
-//! read-modify-writes. So take the moment between the walks: each thread was in its wait then. The owner's word that the
-//! last walk read for it names the next thread, whose record the walk before had locked; so what that thread did before its
-//! wait, its releases among it, happens-before the read, which therefore shows what the thread holds now (I3), and a
-//! thread that waits neither takes nor gives back. Its own mutex may be handed to it meanwhile, which is the edge
-//! to itself. So no member could go on but by a signal, a request or a shutdown, and one of these ends the victim's wait by
-//! a claim of its own: the detector's then fails, being for exactly that wait, and takes its report back.
+//! **Sound**: all records are in the same wait in the walk that lists and in the one that confirms, where the claim words
+//! are read by read-modify-writes. So take the moment between the walks: each thread was in its wait then. The owner's word
+//! that the last walk read for it names the next thread, whose record the walk before had locked; so what that thread did
+//! before its wait, its releases among it, happens-before the read, which therefore shows what the thread holds now (I3),
+//! and a thread that waits neither takes nor gives back. Its own mutex may be handed to it meanwhile, which is the edge to
+//! itself. So no member could go on but by a signal, a request or a shutdown, and one of these ends the victim's wait by a
+//! claim of its own: the detector's then fails, being for exactly that wait, and takes its report back.
 //!
 //! The victim is the thread from which the look starts: in a ring of threads that look for themselves, the last one.
 

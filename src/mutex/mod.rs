@@ -35,8 +35,8 @@
 //! E3. A woken waiter takes over by its own acquiring compare-exchange, not by the claim.
 //! E4. PLAIN: the owner stores 0, light fence, loads `mode`; the waiter stores CALLED, heavy fence, loads `owner`: one of
 //!     them sees the other's store. The light fence costs no instruction (asymmetric fences: P1202).
-//! E5. STEADY: the waiter's read-modify-write of `owner` (Release) comes after the owner's swap and sees 0, or before it, and
-//!     the swap (Acquire) brings CALLED along.
+//! E5. STEADY: the waiter's read-modify-write of `owner` (Release) comes after the owner's swap and sees 0, or before it,
+//!     and the swap (Acquire) brings CALLED along.
 //!
 //! A newcomer may take a free mutex before the woken waiter (barging): that is what makes it fast; a waiter that was woken,
 //! lost, and waited long queues as starving, and is handed the mutex.
@@ -45,10 +45,11 @@
 //! `compete`: take it if it is free, and give K back; or call, and queue (K back) under the queue's lock; sleep.
 //! GRANTED: it is ours. WOKEN: K is ours: try once more, else queue at the front. Anything else: unlink, give up.
 //!
-//! **A dead owner**: its id stays in `owner`, but nobody waits for its release: it told the waiters (waits I2), and a thread that
-//! meets a dead owner does not queue. `take_from` replaces the id, by a compare-exchange under the queue's lock; `more`
-//! then belongs to the new owner, after all that the dead one did (record E2). A thread that inherited the mutex, and whose
-//! hook panics before it is told so, leaves it to the dead one again, in the same way, and tells the waiters anew.
+//! **A dead owner**: its id stays in `owner`, but nobody waits for its release: it told the waiters (waits I2), and a
+//! thread that meets a dead owner does not queue. `take_from` replaces the id, by a compare-exchange under the queue's
+//! lock; `more` then belongs to the new owner, after all that the dead one did (record E2). A thread that inherited the
+//! mutex, and whose hook panics before it is told so, leaves it to the dead one again, in the same way, and tells the
+//! waiters anew.
 
 use crate::error::{NotOwner, RecoverError, TryLockError};
 use crate::failure::LockError;

@@ -8,7 +8,8 @@
 //! I1. `threads` holds exactly the threads between `enter` and `end`.
 //! I2. A thread enters under the lock under which `stopping` is set: it is refused, or `shutdown` finds it.
 //! I3. End of a thread, in this order: its inbox closes; it leaves the registry; its record is free, and it is marked over;
-//!     who waits for its mutexes is told (waits I2); its joiners wake; it gives the baton up. So who joined it does not find it listed, and finds its record given back.
+//!     who waits for its mutexes is told (waits I2); its joiners wake; it gives the baton up. So who joined it does not
+//!     find it listed, and finds its record given back.
 
 use super::baton::Baton;
 use super::exit::{Exit, Finish};

@@ -1,7 +1,8 @@
 //! What a thread waits for, as it shows it to others: the blocker, and the edge to whoever holds it up.
 //!
 //! I1. An entry stands from after the thread queued until its wait is over; it is set, changed and taken under the record's
-//!     lock. Who holds that lock and finds an entry keeps the thread from leaving the wait, and so alive what the entry points to: the thread's handle, the blocker, the mutex.
+//!     lock. Who holds that lock and finds an entry keeps the thread from leaving the wait, and so alive what the entry
+//!     points to: the thread's handle, the blocker, the mutex.
 //! I2. Whoever could end a wait by what it finds in the entry and whoever publishes one look under that lock: a thread that
 //!     ends looks at all entries after it is marked over (record E2), a waiter at its owner after it published, so that one
 //!     of the two sees the other.
