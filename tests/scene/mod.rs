@@ -2,9 +2,12 @@
 
 #![allow(dead_code, reason = "no test file uses all of it")]
 
+pub(crate) mod misuse;
+
 use selvedge::*;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 pub(crate) type Unit = Result<(), ()>;
@@ -56,4 +59,17 @@ pub(crate) fn until_blocked<C: Context>(cx: &mut C, t: &Thread, kind: BlockerKin
 
 pub(crate) fn leaked() -> &'static Mutex {
     Box::leak(Box::new(Mutex::new()))
+}
+
+pub(crate) fn flag() -> Arc<AtomicBool> {
+    Arc::new(AtomicBool::new(false))
+}
+/// A thread that does nothing but let others run until the flag is set.
+pub(crate) fn idler(vm: &Runtime, name: &'static str, go: &Arc<AtomicBool>) -> JoinHandle<(), ()> {
+    let go = go.clone();
+    let h = vm.spawn(name, move |cx| {
+        until(cx, "go", || go.load(SeqCst));
+        Unit::Ok(())
+    });
+    h.unwrap()
 }
