@@ -1,46 +1,38 @@
 //! Deadlocks on real threads: every planted ring is found, exactly one thread of it is told, the others go on; nothing else
 //! is ever called a deadlock. What the models show for two and three threads is in `loom-tests/tests/deadlock.rs`.
 
+mod scene;
+
+use scene::*;
 use selvedge::*;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Barrier, mpsc};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-/// A hang fails this test and spares the others.
-fn guarded(limit: Duration, f: impl FnOnce() + Send + 'static) {
-    let (tx, rx) = mpsc::channel();
-    std::thread::spawn(move || tx.send(catch_unwind(AssertUnwindSafe(f))));
-    match rx.recv_timeout(limit) {
-        Ok(Ok(())) => {}
-        Ok(Err(panic)) => resume_unwind(panic),
-        Err(_) => panic!("it hangs"),
-    }
-}
-
+/// Nothing but the long run takes that long.
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn both(f: impl Fn(Runtime) + Send + Sync + Copy + 'static) {
-    for baton in [false, true] {
-        guarded(LIMIT, move || f(Runtime::builder().baton(baton).build()));
-    }
-}
-
-/// Waits, by polling, until it holds.
-fn until(cx: &mut Participant, what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < LIMIT, "never: {what}");
-        sleep_until(cx, Instant::now() + Duration::from_micros(200)).unwrap();
-    }
-}
-
-fn until_blocked(cx: &mut Participant, t: &Thread, kind: BlockerKind) {
-    until(cx, "blocked", || t.blocker().is_some_and(|b| b.kind() == kind));
-}
-
+/// Sooner than the scene's: random operations wait that long often.
 fn soon() -> Instant {
     Instant::now() + Duration::from_millis(1)
+}
+
+/// `n` threads that do the same.
+fn crowd(
+    vm: &Runtime,
+    n: usize,
+    work: impl Fn(&mut Participant, usize) + Send + Sync + 'static,
+) -> Vec<JoinHandle<(), ()>> {
+    let work = Arc::new(work);
+    let one = |i| {
+        let work = work.clone();
+        let h = vm.spawn((), move |cx| {
+            work(cx, i);
+            Unit::Ok(())
+        });
+        h.unwrap()
+    };
+    (0..n).map(one).collect()
 }
 
 fn cycle_of<T: std::fmt::Debug>(r: Result<T, LockError>) -> Option<Cycle> {
@@ -174,18 +166,12 @@ fn reports_have_one_line_whatever_the_names() {
 fn several_rings_at_once() {
     both(|vm| {
         let mut cx = vm.attach("main").unwrap();
-        let threads: Vec<_> = (0..4)
-            .map(|i| {
-                let vm2 = vm.clone();
-                vm.spawn((), move |cx| {
-                    for n in [2, 3, 5] {
-                        judge(&ring(&vm2, cx, n, &format!("ring{i}.")), n);
-                    }
-                    Ok::<_, ()>(())
-                })
-                .unwrap()
-            })
-            .collect();
+        let vm2 = vm.clone();
+        let threads = crowd(&vm, 4, move |cx, i| {
+            for n in [2, 3, 5] {
+                judge(&ring(&vm2, cx, n, &format!("ring{i}.")), n);
+            }
+        });
         for t in threads {
             t.join(&mut cx).unwrap();
         }
@@ -441,7 +427,7 @@ fn waits_that_can_end_otherwise_are_not_reported() {
 
 #[test]
 fn the_look_can_be_switched_off() {
-    guarded(LIMIT, || {
+    guarded(|| {
         let vm = Runtime::builder().schedule(Schedule::new().detect_deadlocks(false)).build();
         let mut cx = vm.attach("main").unwrap();
         let m: Arc<[Mutex; 2]> = Arc::new([Mutex::new(), Mutex::new()]);
@@ -479,51 +465,45 @@ fn operations() -> u64 {
 /// Threads that take mutexes in one order never deadlock, whatever else they do; nobody is told of one.
 #[test]
 fn no_false_report() {
-    guarded(Duration::from_secs(600), || {
+    guarded_for(10 * LIMIT, || {
         let vm = Runtime::new();
         let mut cx = vm.attach("main").unwrap();
         let m: Arc<Vec<Arc<Mutex>>> = Arc::new((0..6).map(|_| Arc::new(Mutex::new())).collect());
         let c = Arc::new(Condvar::new(m[5].clone()));
-        let (done, start) = (Arc::new(AtomicU64::new(0)), Arc::new(Barrier::new(8)));
+        let (done, start) = (AtomicU64::new(0), Barrier::new(8));
         let goal = operations();
-        let threads: Vec<_> = (0..8u64)
-            .map(|i| {
-                let (m, c, done, start) = (m.clone(), c.clone(), done.clone(), start.clone());
-                vm.spawn((), move |cx| {
-                    outside(cx, |_| start.wait());
-                    let mut random = 0x9e37_79b9_7f4a_7c15 ^ i.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                    while done.load(SeqCst) < goal {
-                        random ^= random << 13;
-                        random ^= random >> 7;
-                        random ^= random << 17;
-                        let set = random >> 8 & 0x3f;
-                        let mut n = 0;
-                        for (j, m) in m.iter().enumerate() {
-                            if set >> j & 1 == 1 {
-                                m.acquire(cx).unwrap();
-                                n += 1;
-                            }
-                        }
-                        if set >> 5 == 1 {
-                            // The mutex of the condition variable is the last one: the way back keeps the order.
-                            match random >> 20 & 0xff {
-                                0 => drop(c.wait_until(cx, soon())),
-                                1 => drop(c.notify_all(cx).unwrap()),
-                                _ => {}
-                            }
-                        }
-                        for (j, m) in m.iter().enumerate() {
-                            if set >> j & 1 == 1 {
-                                m.release(cx).unwrap();
-                            }
-                        }
-                        done.fetch_add(n, SeqCst);
+        let all = m.clone();
+        let threads = crowd(&vm, 8, move |cx, i| {
+            outside(cx, |_| start.wait());
+            let mut random = 0x9e37_79b9_7f4a_7c15 ^ (i as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            while done.load(SeqCst) < goal {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                let set = random >> 8 & 0x3f;
+                let mut n = 0;
+                for (j, m) in all.iter().enumerate() {
+                    if set >> j & 1 == 1 {
+                        m.acquire(cx).unwrap();
+                        n += 1;
                     }
-                    Ok::<_, ()>(())
-                })
-                .unwrap()
-            })
-            .collect();
+                }
+                if set >> 5 == 1 {
+                    // The mutex of the condition variable is the last one: the way back keeps the order.
+                    match random >> 20 & 0xff {
+                        0 => drop(c.wait_until(cx, soon())),
+                        1 => drop(c.notify_all(cx).unwrap()),
+                        _ => {}
+                    }
+                }
+                for (j, m) in all.iter().enumerate() {
+                    if set >> j & 1 == 1 {
+                        m.release(cx).unwrap();
+                    }
+                }
+                done.fetch_add(n, SeqCst);
+            }
+        });
         for t in threads {
             t.join(&mut cx).unwrap();
         }
@@ -534,23 +514,17 @@ fn no_false_report() {
 /// Rings and innocent traffic at once: as many reports as rings.
 #[test]
 fn rings_amid_traffic() {
-    guarded(LIMIT, || {
+    guarded(|| {
         let vm = Runtime::new();
         let mut cx = vm.attach("main").unwrap();
         let (m, stop) = (Arc::new(Mutex::new()), Arc::new(AtomicBool::new(false)));
-        let traffic: Vec<_> = (0..3)
-            .map(|_| {
-                let (m, stop) = (m.clone(), stop.clone());
-                vm.spawn((), move |cx| {
-                    while !stop.load(SeqCst) {
-                        let _held = m.lock(cx).unwrap();
-                        yield_now(cx);
-                    }
-                    Ok::<_, ()>(())
-                })
-                .unwrap()
-            })
-            .collect();
+        let (n, stopped) = (m.clone(), stop.clone());
+        let traffic = crowd(&vm, 3, move |cx, _| {
+            while !stopped.load(SeqCst) {
+                let _held = n.lock(cx).unwrap();
+                yield_now(cx);
+            }
+        });
         for _ in 0..50 {
             judge(&ring(&vm, &mut cx, 3, "t"), 3);
         }
@@ -565,7 +539,7 @@ fn both_deaths(f: impl Fn(Runtime, OwnerDeath) + Send + Sync + Copy + 'static) {
     for baton in [false, true] {
         for death in [OwnerDeath::LeaveLocked, OwnerDeath::Abandon] {
             let vm = Runtime::builder().baton(baton).owner_death(death).build();
-            guarded(LIMIT, move || f(vm, death));
+            guarded(move || f(vm, death));
         }
     }
 }
@@ -771,7 +745,7 @@ fn an_interrupted_condition_wait_tells_of_the_dead_owner() {
 
 #[test]
 fn a_dead_owner_of_another_runtime() {
-    guarded(LIMIT, || {
+    guarded(|| {
         let (vm, other) = (Runtime::new(), Runtime::new());
         let mut cx = vm.attach("main").unwrap();
         let m = Arc::new(Mutex::new());
@@ -897,7 +871,7 @@ fn draw(dot: &str) {
 
 #[test]
 fn the_way_back_finds_a_dead_owner_of_another_runtime() {
-    guarded(LIMIT, || {
+    guarded(|| {
         let (vm, other) = (Runtime::new(), Runtime::new());
         let mut cx = vm.attach("main").unwrap();
         let m = Arc::new(Mutex::named("m"));
@@ -923,7 +897,7 @@ fn the_way_back_finds_a_dead_owner_of_another_runtime() {
 /// Moved to the queue of a mutex that a thread of another runtime owns: it is told when that one ends.
 #[test]
 fn a_notifier_of_another_runtime_ends_with_the_mutex() {
-    guarded(LIMIT, || {
+    guarded(|| {
         let (vm, other) = (Runtime::new(), Runtime::new());
         let mut cx = vm.attach("main").unwrap();
         let m = Arc::new(Mutex::new());
@@ -953,7 +927,7 @@ fn is_named(vm: &Runtime, than: Duration, t: &Thread) -> bool {
 
 #[test]
 fn a_thread_without_safe_points_is_named() {
-    guarded(LIMIT, || {
+    guarded(|| {
         let vm = Runtime::new();
         let mut cx = vm.attach("main").unwrap();
         let (go_on, polls) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
@@ -1020,12 +994,8 @@ fn an_owner_that_others_wait_for_is_named() {
         let mut cx = vm.attach("main").unwrap();
         let m = Arc::new(Mutex::named("queue"));
         m.acquire(&mut cx).unwrap();
-        let waiters: Vec<_> = (0..2)
-            .map(|_| {
-                let m = m.clone();
-                vm.spawn((), move |cx| m.lock(cx).map(drop)).unwrap()
-            })
-            .collect();
+        let n = m.clone();
+        let waiters = crowd(&vm, 2, move |cx, _| drop(n.lock(cx).unwrap()));
         for w in &waiters {
             until_blocked(&mut cx, w, BlockerKind::Mutex);
         }

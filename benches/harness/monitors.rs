@@ -24,6 +24,25 @@ pub(crate) enum Notify {
     All(usize),
 }
 
+impl Notify {
+    fn send<A, B>(self, one: impl FnOnce(usize) -> A, all: impl FnOnce(usize) -> B) {
+        match self {
+            Self::Nobody => {}
+            Self::One(place) => drop(one(place)),
+            Self::All(place) => drop(all(place)),
+        }
+    }
+}
+
+/// How long `n` notifications take.
+fn time_of<T>(n: u64, notify: impl Fn() -> T) -> Duration {
+    cpu_time(|| {
+        for _ in 0..n {
+            drop(notify());
+        }
+    })
+}
+
 /// A mutex, two condition variables, and a state.
 pub(crate) trait Monitor: Sync + 'static {
     type Me;
@@ -74,19 +93,15 @@ impl Monitor for Selvedge {
             self.places[place].wait(me).unwrap();
         }
         // SAFETY: the mutex is held.
-        match then(unsafe { &mut *self.state.get() }) {
-            Notify::Nobody => {}
-            Notify::One(place) => drop(self.places[place].notify_one(me).unwrap()),
-            Notify::All(place) => drop(self.places[place].notify_all(me).unwrap()),
-        }
+        let notify = then(unsafe { &mut *self.state.get() });
+        notify.send(
+            |place| self.places[place].notify_one(me).unwrap(),
+            |place| self.places[place].notify_all(me).unwrap(),
+        );
     }
     fn notify_nobody(&self, me: &mut Participant, n: u64) -> Duration {
         let _held = self.mutex.lock(me).unwrap();
-        cpu_time(|| {
-            for _ in 0..n {
-                black_box(&self.places[0]).notify_one(me).unwrap();
-            }
-        })
+        time_of(n, || black_box(&self.places[0]).notify_one(me).unwrap())
     }
 }
 
@@ -113,20 +128,13 @@ impl<const AFTER: bool> Monitor for Std<AFTER> {
         let mut held = self.places[place].wait_while(held, |s| !ready(s)).unwrap();
         let notify = then(&mut held);
         let held = (!AFTER).then_some(held);
-        match notify {
-            Notify::Nobody => {}
-            Notify::One(place) => self.places[place].notify_one(),
-            Notify::All(place) => self.places[place].notify_all(),
-        }
+        notify
+            .send(|place| self.places[place].notify_one(), |place| self.places[place].notify_all());
         drop(held);
     }
     fn notify_nobody(&self, _: &mut (), n: u64) -> Duration {
         let _held = self.state.lock().unwrap();
-        cpu_time(|| {
-            for _ in 0..n {
-                black_box(&self.places[0]).notify_one();
-            }
-        })
+        time_of(n, || black_box(&self.places[0]).notify_one())
     }
 }
 
@@ -150,19 +158,12 @@ impl Monitor for ParkingLot {
     ) {
         let mut held = self.state.lock();
         self.places[place].wait_while(&mut held, |s| !ready(s));
-        match then(&mut held) {
-            Notify::Nobody => {}
-            Notify::One(place) => drop(self.places[place].notify_one()),
-            Notify::All(place) => drop(self.places[place].notify_all()),
-        }
+        then(&mut held)
+            .send(|place| self.places[place].notify_one(), |place| self.places[place].notify_all());
     }
     fn notify_nobody(&self, _: &mut (), n: u64) -> Duration {
         let _held = self.state.lock();
-        cpu_time(|| {
-            for _ in 0..n {
-                black_box(&self.places[0]).notify_one();
-            }
-        })
+        time_of(n, || black_box(&self.places[0]).notify_one())
     }
 }
 
@@ -218,20 +219,13 @@ impl Monitor for Pthread {
             unsafe { libc::pthread_cond_wait(self.places[place].get(), self.mutex.get()) };
         }
         // SAFETY: the mutex is held.
-        match then(unsafe { &mut *self.state.get() }) {
-            Notify::Nobody => {}
-            Notify::One(place) => self.notify_one(place),
-            Notify::All(place) => self.notify_all(place),
-        }
+        let notify = then(unsafe { &mut *self.state.get() });
+        notify.send(|place| self.notify_one(place), |place| self.notify_all(place));
         self.unlock();
     }
     fn notify_nobody(&self, _: &mut (), n: u64) -> Duration {
         self.lock();
-        let time = cpu_time(|| {
-            for _ in 0..n {
-                black_box(self).notify_one(0);
-            }
-        });
+        let time = time_of(n, || black_box(self).notify_one(0));
         self.unlock();
         time
     }

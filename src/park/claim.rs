@@ -72,7 +72,8 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Outcome; 8] = [
+    /// By number.
+    pub(crate) const ALL: [Outcome; 8] = [
         Outcome::Granted,
         Outcome::Woken,
         Outcome::Interrupted,

@@ -14,9 +14,16 @@ pub(crate) type Unit = Result<(), ()>;
 
 /// Runs `f` on an OS thread of its own: a hang fails this test and spares the others.
 pub(crate) fn guarded<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'static) -> R {
+    guarded_for(Duration::from_secs(120), f)
+}
+/// The same for a test that may take so long.
+pub(crate) fn guarded_for<R: Send + 'static>(
+    limit: Duration,
+    f: impl FnOnce() -> R + Send + 'static,
+) -> R {
     let (tx, rx) = mpsc::channel();
     std::thread::spawn(move || tx.send(catch_unwind(AssertUnwindSafe(f))));
-    match rx.recv_timeout(Duration::from_secs(120)) {
+    match rx.recv_timeout(limit) {
         Ok(Ok(r)) => r,
         Ok(Err(panic)) => resume_unwind(panic),
         Err(_) => panic!("it hangs"),

@@ -41,17 +41,6 @@ const POKED: u64 = 64;
 const MARK: u64 = 128;
 
 const NOBODY: u8 = 9;
-/// By number.
-const ENDS: [Outcome; 8] = [
-    Outcome::Granted,
-    Outcome::Woken,
-    Outcome::Interrupted,
-    Outcome::TimedOut,
-    Outcome::Serve,
-    Outcome::ShutDown,
-    Outcome::Deadlock,
-    Outcome::OwnerDied,
-];
 
 /// What a Lisp thread does, one after the other.
 #[derive(Clone, Copy, PartialEq)]
@@ -242,7 +231,7 @@ fn phase(claim: u64) -> u64 {
 fn outcome(claim: u64) -> Outcome {
     assert_eq!(phase(claim), DONE, "asked how a wait ended that is on");
     let n = claim >> OUTCOME_AT & 0x7f;
-    *ENDS.iter().find(|&&o| o as u64 == n).expect("DONE has an outcome")
+    *Outcome::ALL.iter().find(|&&o| o as u64 == n).expect("DONE has an outcome")
 }
 
 impl Scene {
