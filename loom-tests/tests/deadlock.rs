@@ -4,11 +4,13 @@
 
 use loom_tests::scene::{Log, go, heaviest, heavy, seats};
 use loom_tests::{check, long};
-use selvedge::model::{Seat, is_idle};
+use selvedge::model::Ordering::Relaxed;
+use selvedge::model::{AtomicU32, Seat, is_idle, thread};
 use selvedge::{
-    Condvar, Cycle, JoinError, LockError, Loss, Mutex, OwnerDeath, Participant, Runtime, Schedule,
-    WaitError,
+    Blocker, Condvar, Context, Cycle, JoinError, LockError, Loss, Mutex, OwnerDeath, Participant,
+    Runtime, Schedule, WaitError,
 };
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 /// A runtime that looks for deadlocks.
@@ -393,4 +395,83 @@ fn an_owner_dies_and_its_waiter_is_told() {
 #[test]
 fn an_owner_dies_and_its_waiter_inherits() {
     owner_dies("deadlock.owner_dies_abandoned", OwnerDeath::Abandon, &["inherited"]);
+}
+
+/// A thread that leaves a mutex to its dead owner again, because its hook panics after the wait.
+struct Leaver {
+    me: Participant,
+    /// Runs once, in the first hook: then the owner is dead and another thread comes.
+    first: Option<Box<dyn FnOnce() -> thread::JoinHandle<()>>>,
+    came: Option<thread::JoinHandle<()>>,
+}
+
+impl Context for Leaver {
+    fn me(&self) -> &Participant {
+        &self.me
+    }
+    fn me_mut(&mut self) -> &mut Participant {
+        &mut self.me
+    }
+    fn before_block(&mut self, _: &Blocker) {
+        if let Some(first) = self.first.take() {
+            self.came = Some(first());
+        }
+    }
+    fn after_block(&mut self) {
+        panic::resume_unwind(Box::new("planted"));
+    }
+}
+
+/// Who takes a mutex from a dead owner and panics before it is told leaves it to that owner again; another thread that comes
+/// meanwhile is told in the end, whether it came first, queued behind, or came last. Kills a leaver that tells nobody. Bound 2.
+#[test]
+fn a_mutex_is_left_to_the_dead_again() {
+    check("deadlock.left_to_the_dead", Some(2), 50, &["told"], || {
+        let schedule = Schedule::new().hand_over_after(None);
+        let vm = Runtime::builder().schedule(schedule).owner_death(OwnerDeath::Abandon).build();
+        let me = vm.attach(()).unwrap();
+        let ([other], _) = seats::<1>(&vm);
+        let s = shared::<1>();
+        let t = s.clone();
+        // 1: the mutex is held. 2: its owner is to end.
+        let step = Arc::new(AtomicU32::new(0));
+        let next = step.clone();
+        let owner = vm.spawn((), move |me| {
+            t.m[0].acquire(me).unwrap();
+            next.fetch_add(1, Relaxed);
+            until(&next, 2);
+            Ok::<_, ()>(())
+        });
+        let owner = owner.unwrap();
+        let dead = owner.id();
+        until(&step, 1);
+        let come = s.clone();
+        let first = move || {
+            next_is(&step, 2);
+            while owner.thread().is_alive() {
+                thread::yield_now();
+            }
+            go(&come, other, move |s, me| {
+                let got = s.m[0].acquire(me).unwrap();
+                assert_eq!(got.abandoned_by, Some(dead));
+                s.log.put("told");
+                s.m[0].release(me).unwrap();
+            })
+        };
+        let mut cx = Leaver { me, first: Some(Box::new(first)), came: None };
+        let left = panic::catch_unwind(AssertUnwindSafe(|| s.m[0].acquire(&mut cx)));
+        assert!(left.is_err() && !s.m[0].is_owner(cx.me()));
+        cx.came.take().expect("the hook ran").join().unwrap();
+        end(&s)
+    });
+}
+
+fn until(step: &AtomicU32, n: u32) {
+    while step.load(Relaxed) != n {
+        thread::yield_now();
+    }
+}
+
+fn next_is(step: &AtomicU32, n: u32) {
+    assert_eq!(step.fetch_add(1, Relaxed) + 1, n);
 }
