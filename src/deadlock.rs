@@ -61,6 +61,13 @@ const FREE: *mut Record = null_mut();
 /// Also the end of the list.
 const BUSY: *mut Record = without_provenance_mut(1);
 
+/// Under the model checker the first use of a static is ordered after all that other threads did before, which would hide E1:
+/// models use the word before their threads start.
+#[cfg(selvedge_loom)]
+pub(crate) fn touch() {
+    word();
+}
+
 /// Looks for a deadlock from `record`, and ends it; or leaves that to the thread that looks at the moment. Wakes the victim,
 /// so: with no internal lock held. `kept` gets the reports whose victim was quicker.
 pub(crate) fn look_from(record: &'static Record, mut kept: impl FnMut(Cycle)) {

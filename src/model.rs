@@ -9,6 +9,7 @@
 //! RUSTFLAGS="--cfg selvedge_loom" cargo test --release --features loom --test model
 //! ```
 
+use crate::deadlock;
 use crate::mutex::Mutex;
 use crate::park::SpinHead;
 pub use crate::shim::{AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell, fence, thread};
@@ -28,6 +29,7 @@ impl Seat {
     /// A registered thread. Not under the baton.
     pub fn new(vm: &Runtime, name: impl Into<Name>) -> Self {
         assert!(!vm.is_baton(), "under the baton a thread begins by taking its turn");
+        deadlock::touch();
         let mut me = vm.enter(name.into(), false).expect("a runtime that is open").here();
         wait::start(&me, true);
         me.stay_registered();
