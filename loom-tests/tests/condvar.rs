@@ -3,7 +3,8 @@
 
 use loom_tests::scene::{Log, barging, fair, go, heaviest, heavy, seats, soon};
 use loom_tests::{check, long};
-use selvedge::model::{UnsafeCell, is_idle, thread, waits_not};
+use selvedge::model::internals::{is_idle, waits_not};
+use selvedge::model::{UnsafeCell, thread};
 use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, WaitError, uninterruptible};
 use std::sync::Arc;
 use std::time::Instant;

@@ -5,7 +5,7 @@
 use loom_tests::scene::{Log, go, heaviest, heavy, seats};
 use loom_tests::{check, long};
 use selvedge::model::Ordering::Relaxed;
-use selvedge::model::{AtomicU32, Seat, is_idle, thread};
+use selvedge::model::{AtomicU32, Seat, internals::is_idle, thread};
 use selvedge::{
     Blocker, Condvar, Context, Cycle, JoinError, LockError, Loss, Mutex, OwnerDeath, Participant,
     Runtime, Schedule, WaitError,

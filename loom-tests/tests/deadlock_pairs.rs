@@ -7,7 +7,7 @@
 
 use loom_tests::scene::{Log, go, heaviest, heavy, quiet, seats, soon};
 use loom_tests::{check, long};
-use selvedge::model::{is_idle, thread};
+use selvedge::model::{internals::is_idle, thread};
 use selvedge::{LockError, Mutex, OwnerDeath, Participant, Runtime, Schedule, Thread, safe_point};
 use std::sync::Arc;
 

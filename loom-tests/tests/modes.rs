@@ -4,7 +4,7 @@
 
 use loom_tests::scene::{Log, barging, go, heaviest, heavy, plain, quiet, seats, soon};
 use loom_tests::{check, long};
-use selvedge::model::is_idle;
+use selvedge::model::internals::is_idle;
 use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, Schedule, yield_now};
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 
 use loom_tests::scene::{Log, barging, fair, go, heaviest, heavy, impatient, seats, soon};
 use loom_tests::{check, long};
-use selvedge::model::{is_idle, thread};
+use selvedge::model::{internals::is_idle, thread};
 use selvedge::{
     Blocker, BlockerKind, Context, LockError, Mutex, Participant, Runtime, uninterruptible,
 };

@@ -6,7 +6,7 @@
 
 use loom_tests::check;
 use loom_tests::scene::{Log, barging, fair, go, seats, soon};
-use selvedge::model::is_idle;
+use selvedge::model::internals::is_idle;
 use selvedge::{
     Condvar, JoinError, LockError, Mutex, Participant, Runtime, SleepError, Thread, WaitError,
     safe_point, sleep_until, yield_now,

@@ -3,7 +3,7 @@
 
 use loom_tests::check;
 use loom_tests::scene::Log;
-use selvedge::model::{SpinLock, thread};
+use selvedge::model::{internals::SpinLock, thread};
 use std::sync::Arc;
 
 /// Two threads, one section each. Kills queue E1, both sides. Bound: none.

@@ -3,7 +3,7 @@
 
 use loom_tests::check;
 use loom_tests::scene::{Log, barging, go, seats};
-use selvedge::model::{safe_and_back, thread};
+use selvedge::model::{internals::safe_and_back, thread};
 use selvedge::{AttachError, Delivery, Mutex, Runtime, SignalError, SleepError};
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 //! | name                          | natively                      | under `--cfg selvedge_loom`                 | under `--cfg selvedge_shuttle` |
 //! |-------------------------------|-------------------------------|---------------------------------------------|--------------------------------|
 //! | `AtomicU32`, `U64`, `Ptr`     | std                           | loom, with the companion store (`model.rs`) | shuttle                        |
+//! | `AtomicBool`, `U8`, ..        | -                             | the same, for a VM's own models             | -                              |
 //! | `UnsafeCell`                  | std, behind `with`/`with_mut` | loom: every access is checked for races     | std; an overlap panics         |
 //! | `Mutex`                       | std, never poisoned           | loom                                        | shuttle                        |
 //! | `Parker`                      | futex, or std mutex + condvar | `loom::sync::Notify`, one sleeper           | shuttle's mutex + condvar      |

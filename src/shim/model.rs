@@ -46,19 +46,11 @@ macro_rules! atomic {
         }
     };
 }
-macro_rules! integer {
+macro_rules! bits {
     ($name:ident, $t:ty) => {
         atomic!($name, [], $t, loom::sync::atomic::$name);
         #[allow(missing_docs, dead_code)]
         impl $name {
-            #[track_caller]
-            pub fn fetch_add(&self, value: $t, o: Ordering) -> $t {
-                self.cell.fetch_add(value, weaken(Op::Rmw, o).unwrap())
-            }
-            #[track_caller]
-            pub fn fetch_sub(&self, value: $t, o: Ordering) -> $t {
-                self.cell.fetch_sub(value, weaken(Op::Rmw, o).unwrap())
-            }
             #[track_caller]
             pub fn fetch_or(&self, value: $t, o: Ordering) -> $t {
                 self.cell.fetch_or(value, weaken(Op::Rmw, o).unwrap())
@@ -70,8 +62,29 @@ macro_rules! integer {
         }
     };
 }
+macro_rules! integer {
+    ($name:ident, $t:ty) => {
+        bits!($name, $t);
+        #[allow(missing_docs, dead_code)]
+        impl $name {
+            #[track_caller]
+            pub fn fetch_add(&self, value: $t, o: Ordering) -> $t {
+                self.cell.fetch_add(value, weaken(Op::Rmw, o).unwrap())
+            }
+            #[track_caller]
+            pub fn fetch_sub(&self, value: $t, o: Ordering) -> $t {
+                self.cell.fetch_sub(value, weaken(Op::Rmw, o).unwrap())
+            }
+        }
+    };
+}
 integer!(AtomicU32, u32);
 integer!(AtomicU64, u64);
+// For the models of a VM only.
+bits!(AtomicBool, bool);
+integer!(AtomicU8, u8);
+integer!(AtomicUsize, usize);
+integer!(AtomicIsize, isize);
 atomic!(AtomicPtr, [<T>], *mut T, loom::sync::atomic::AtomicPtr<T>);
 
 /// loom's fence, under the mutants.
