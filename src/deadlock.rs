@@ -142,15 +142,18 @@ struct Step {
 
 /// The walks, and the claim.
 fn scan(start: &'static Record, kept: &mut impl FnMut(Cycle)) {
-    let Some(closed) = closes(start) else { return };
+    if planted("nothing-confirmed") {
+        return believe(start, kept);
+    }
+    let Some(closed) = closes(start, glance) else { return };
     // A hand-over in the midst of a walk can close it: that comes often enough not to allocate for it.
-    if closes(start) != Some(closed) {
+    if closes(start, glance) != Some(closed) {
         return;
     }
     let length = closed.length;
     let mut steps = Vec::with_capacity(length);
     let listed = walk(start, length, |at| {
-        let (step, ()) = step(at, snapshot, |_| ())?;
+        let step = glance(at)?;
         steps.push(step);
         Some(step)
     });
@@ -178,6 +181,22 @@ fn scan(start: &'static Record, kept: &mut impl FnMut(Cycle)) {
     }
 }
 
+/// A planted fault: one walk, whatever its members did meanwhile.
+fn believe(start: &'static Record, kept: &mut impl FnMut(Cycle)) {
+    let (mut first, mut members) = (None, Vec::new());
+    let closed = closes(start, |at| {
+        let (step, member) = step(at, snapshot, |w| (w.thread().clone(), w.awaited(true)))?;
+        members.push(member);
+        first.get_or_insert(step);
+        Some(step)
+    });
+    if let (Some(_), Some(first)) = (closed, first) {
+        let cycle = ring(&members);
+        drop(members);
+        end(start, first, cycle, kept);
+    }
+}
+
 /// A ring, without a list of its members.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Closed {
@@ -187,12 +206,15 @@ struct Closed {
 }
 
 /// The ring that leads from `start` back to it, if there is one.
-fn closes(start: &'static Record) -> Option<Closed> {
+fn closes(
+    start: &'static Record,
+    mut step: impl FnMut(&'static Record) -> Option<Step>,
+) -> Option<Closed> {
     let mut sum = 0u64;
     // Brent: the mark on the path moves up after 2, 4, 8 .. steps.
     let (mut at, mut mark, mut limit) = (start, start, 2);
     for length in 1.. {
-        let (step, ()) = step(at, snapshot, |_| ())?;
+        let step = step(at)?;
         sum = sum.rotate_left(7) ^ step.thread.get() ^ step.epoch.get().rotate_left(32);
         at = record::find(step.next)?;
         if std::ptr::eq(at, start) {
@@ -223,6 +245,11 @@ fn walk(
         }
     }
     next == first.thread
+}
+
+/// What each walk but the last looks at.
+fn glance(at: &'static Record) -> Option<Step> {
+    step(at, snapshot, |_| ()).map(|(step, ())| step)
 }
 
 fn snapshot(record: &'static Record) -> Option<Waiting> {

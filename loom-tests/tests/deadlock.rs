@@ -121,6 +121,40 @@ fn three_threads_chase_each_other() {
     });
 }
 
+/// Three threads that never make a ring, but that a look can find in one when it sees them one after the other: after it has
+/// passed the second, the third gives back what that waits for, and waits for the first. Nobody is told. Kills one walk that
+/// nothing confirms. Bound 1.
+#[test]
+fn a_ring_that_never_stood() {
+    check("deadlock.no_ring_at_any_time", Some(1), 80_000, &["bac"], || {
+        let vm = vm();
+        let (mut seats, _) = seats::<3>(&vm);
+        let s = shared::<3>();
+        hold_one_each(&s, &mut seats);
+        let [a, b, c] = seats;
+        let get = |s: &S<3>, me: &mut Participant, m: usize, name: &str| {
+            s.m[m].acquire(me).expect("no ring");
+            s.log.put(name);
+            s.m[m].release(me).unwrap();
+        };
+        let t = go(&s, b, move |s, me| {
+            get(s, me, 2, "b");
+            s.m[1].release(me).unwrap();
+        });
+        thread::yield_now(); // b waits
+        let u = go(&s, c, move |s, me| {
+            s.m[2].release(me).unwrap();
+            get(s, me, 0, "c");
+        });
+        let mut me = a.sit();
+        get(&s, &mut me, 1, "a");
+        s.m[0].release(&me).unwrap();
+        t.join().unwrap();
+        u.join().unwrap();
+        end(&s)
+    });
+}
+
 /// A thread joins another that waits for a mutex of the first. Bound 1; long 2.
 #[test]
 fn a_join_and_a_mutex_make_a_ring() {
