@@ -1,7 +1,7 @@
 //! What the models of the rooms share: a runtime, threads seated before anything races, a log that loom watches.
 
-use selvedge::model::{Seat, UnsafeCell, thread};
-use selvedge::{Mutex, Participant, Runtime, Schedule, Thread};
+use selvedge::model::{Seat, UnsafeCell, internals::is_idle, thread};
+use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, Schedule, Thread};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,122 @@ pub fn go<S: Send + Sync + 'static>(
 ) -> thread::JoinHandle<()> {
     let shared = shared.clone();
     thread::spawn(move || f(&shared, &mut seat.sit()))
+}
+
+/// One mutex, its condition variable, and what its owners write.
+pub struct One {
+    /// Named `m`.
+    pub m: Arc<Mutex>,
+    /// Of that mutex.
+    pub c: Condvar<Arc<Mutex>>,
+    /// Written by who holds it.
+    pub log: Log,
+}
+
+impl One {
+    /// A free mutex, nobody waits.
+    pub fn new() -> Arc<Self> {
+        let m = Arc::new(Mutex::named("m"));
+        Arc::new(Self { c: Condvar::new(m.clone()), m, log: Log::new() })
+    }
+    /// Locks, writes, unlocks.
+    pub fn visit(&self, me: &mut Participant, who: &str) {
+        self.m.acquire(me).unwrap();
+        self.leave(me, who);
+    }
+    /// The same, or ends the wait by this error and does not write; a signal is there then.
+    pub fn visit_or(&self, me: &mut Participant, who: &str, end: LockError) {
+        match self.m.acquire(me) {
+            Ok(_) => self.leave(me, who),
+            Err(e) => {
+                assert_eq!(e, end);
+                assert_eq!(me.take_signal().is_some(), e == LockError::Interrupted);
+            }
+        }
+    }
+    /// The same with a deadline.
+    pub fn visit_until(&self, me: &mut Participant, who: &str) {
+        match self.m.acquire_until(me, soon()) {
+            Ok(_) => self.leave(me, who),
+            Err(e) => assert_eq!(e, LockError::TimedOut),
+        }
+    }
+    /// Writes and unlocks.
+    pub fn leave(&self, me: &Participant, who: &str) {
+        self.log.put(who);
+        self.m.release(me).unwrap();
+    }
+    /// What was written, when all is over.
+    pub fn end(&self) -> String {
+        assert!(is_idle(&self.m), "a flag, a waiter or an owner is left");
+        assert_eq!(self.c.waiters(), 0);
+        self.log.get()
+    }
+}
+
+/// Mutexes, and what was written.
+pub struct Many<const N: usize> {
+    /// None has a name.
+    pub m: [Mutex; N],
+    /// Written in an order that the model sees to.
+    pub log: Log,
+}
+
+impl<const N: usize> Many<N> {
+    /// All free.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { m: std::array::from_fn(|_| Mutex::new()), log: Log::new() })
+    }
+    /// What was written, when all is over.
+    pub fn end(&self) -> String {
+        assert!(self.m.iter().all(is_idle), "a flag, a waiter or an owner is left");
+        self.log.get()
+    }
+}
+
+/// What main does to a thread that waits, or will wait, for `m`, which main owns.
+pub struct Deeds<'a, S> {
+    /// Of both.
+    pub vm: &'a Runtime,
+    /// The other thread.
+    pub target: &'a Thread,
+    /// What they share.
+    pub s: &'a S,
+    /// Of that.
+    pub m: &'a Mutex,
+    /// Main.
+    pub me: &'a mut Participant,
+    /// Who answered a request.
+    pub answers: Arc<Log>,
+}
+
+impl<S> Deeds<'_, S> {
+    /// Anybody may answer.
+    pub fn ask(&self) {
+        let answers = self.answers.clone();
+        self.target.ask(move || answers.put("?")).unwrap();
+    }
+    /// The target alone.
+    pub fn ask_owner(&self) {
+        let answers = self.answers.clone();
+        self.target.ask_owner(move || answers.put("!")).unwrap();
+    }
+    /// Interrupts the target.
+    pub fn signal(&self) {
+        let _ = self.target.signal(self.me, ()).unwrap();
+    }
+    /// For both.
+    pub fn shutdown(&self) {
+        self.vm.shutdown(self.me);
+    }
+    /// Gives one level of the mutex back.
+    pub fn release(&self) {
+        self.m.release(self.me).unwrap();
+    }
+    /// Takes the mutex again, and keeps it.
+    pub fn relock(&mut self) {
+        self.m.acquire(self.me).unwrap();
+    }
 }
 
 /// A text that threads write in turn: loom reports two of them that do it at once, or unordered.

@@ -2,7 +2,7 @@
 //! its header.
 #![cfg(selvedge_loom)]
 
-use loom_tests::scene::{Log, go, heaviest, heavy, seats};
+use loom_tests::scene::{Log, Many, go, heaviest, heavy, seats};
 use loom_tests::{check, long};
 use selvedge::model::Ordering::Relaxed;
 use selvedge::model::{AtomicU32, Seat, internals::is_idle, thread};
@@ -20,22 +20,6 @@ fn vm() -> Runtime {
         .build()
 }
 
-struct S<const N: usize> {
-    m: [Mutex; N],
-    log: Log,
-}
-
-fn shared<const N: usize>() -> Arc<S<N>> {
-    Arc::new(S { m: std::array::from_fn(|_| Mutex::new()), log: Log::new() })
-}
-
-fn end<const N: usize>(s: &S<N>) -> String {
-    for m in &s.m {
-        assert!(is_idle(m), "a flag, a waiter or an owner is left");
-    }
-    s.log.get()
-}
-
 /// The report leads once around, from the victim.
 fn judge(cycle: &Cycle, victim: &Participant, length: usize) {
     assert_eq!(cycle.links().len(), length);
@@ -43,14 +27,14 @@ fn judge(cycle: &Cycle, victim: &Participant, length: usize) {
 }
 
 /// Each thread holds the mutex of its number, before anything races.
-fn hold_one_each<const N: usize>(s: &S<N>, seats: &mut [Seat; N]) {
+fn hold_one_each<const N: usize>(s: &Many<N>, seats: &mut [Seat; N]) {
     for (m, seat) in s.m.iter().zip(seats) {
         seat.prepare(|me| assert!(m.acquire(me).is_ok()));
     }
 }
 
 /// Holding one mutex, waits for another; writes its name if it is the victim. Lets go of both.
-fn ask<const N: usize>(s: &S<N>, me: &mut Participant, held: usize, wanted: usize, name: &str) {
+fn ask<const N: usize>(s: &Many<N>, me: &mut Participant, held: usize, wanted: usize, name: &str) {
     match s.m[wanted].acquire(me) {
         Ok(_) => s.m[wanted].release(me).unwrap(),
         Err(LockError::Deadlock(cycle)) => {
@@ -70,13 +54,13 @@ fn two_threads_hold_crosswise() {
     check("deadlock.ring_of_2", Some(2), 10_000, &["a", "b"], || {
         let vm = vm();
         let (mut seats, _) = seats::<2>(&vm);
-        let s = shared::<2>();
+        let s = Many::<2>::new();
         hold_one_each(&s, &mut seats);
         let [a, b] = seats;
         let t = go(&s, b, |s, me| ask(s, me, 1, 0, "b"));
         ask(&s, &mut a.sit(), 0, 1, "a");
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -88,7 +72,7 @@ fn two_threads_cross() {
     check("deadlock.cross", heavy(), 100, must, || {
         let vm = vm();
         let ([a, b], _) = seats(&vm);
-        let s = shared::<2>();
+        let s = Many::<2>::new();
         let t = go(&s, b, |s, me| {
             s.m[1].acquire(me).unwrap();
             ask(s, me, 1, 0, "b");
@@ -97,7 +81,7 @@ fn two_threads_cross() {
         s.m[0].acquire(&mut me).unwrap();
         ask(&s, &mut me, 0, 1, "a");
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -109,7 +93,7 @@ fn three_threads_chase_each_other() {
     check("deadlock.ring_of_3", heaviest(), 100, must, || {
         let vm = vm();
         let (mut seats, _) = seats::<3>(&vm);
-        let s = shared::<3>();
+        let s = Many::<3>::new();
         hold_one_each(&s, &mut seats);
         let [a, b, c] = seats;
         let t = go(&s, b, |s, me| ask(s, me, 1, 2, "b"));
@@ -117,7 +101,7 @@ fn three_threads_chase_each_other() {
         ask(&s, &mut a.sit(), 0, 1, "a");
         t.join().unwrap();
         u.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -129,10 +113,10 @@ fn a_ring_that_never_stood() {
     check("deadlock.no_ring_at_any_time", Some(1), 80_000, &["bac"], || {
         let vm = vm();
         let (mut seats, _) = seats::<3>(&vm);
-        let s = shared::<3>();
+        let s = Many::<3>::new();
         hold_one_each(&s, &mut seats);
         let [a, b, c] = seats;
-        let get = |s: &S<3>, me: &mut Participant, m: usize, name: &str| {
+        let get = |s: &Many<3>, me: &mut Participant, m: usize, name: &str| {
             s.m[m].acquire(me).expect("no ring");
             s.log.put(name);
             s.m[m].release(me).unwrap();
@@ -151,7 +135,7 @@ fn a_ring_that_never_stood() {
         s.m[0].release(&me).unwrap();
         t.join().unwrap();
         u.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -203,7 +187,7 @@ fn a_hand_over_in_flight_is_no_ring() {
         let schedule = Schedule::new().hand_over_after(None).fair(true).detect_deadlocks(true);
         let vm = Runtime::builder().schedule(schedule).build();
         let (mut seats, _) = seats::<2>(&vm);
-        let s = shared::<1>();
+        let s = Many::<1>::new();
         seats[0].prepare(|me| assert!(s.m[0].acquire(me).is_ok()));
         let [a, b] = seats;
         let t = go(&s, b, |s, me| {
@@ -213,7 +197,7 @@ fn a_hand_over_in_flight_is_no_ring() {
         });
         s.m[0].release(&a.sit()).unwrap();
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -223,7 +207,7 @@ fn a_claimed_wait_is_no_part_of_a_ring() {
     check("deadlock.claimed_but_info_not_cleared", heavy(), 50, &["int"], || {
         let vm = vm();
         let (mut seats, [_, tb]) = seats::<2>(&vm);
-        let s = shared::<2>();
+        let s = Many::<2>::new();
         hold_one_each(&s, &mut seats);
         let [a, b] = seats;
         let t = go(&s, b, |s, me| {
@@ -237,7 +221,7 @@ fn a_claimed_wait_is_no_part_of_a_ring() {
         s.m[1].release(&me).unwrap();
         s.m[0].release(&me).unwrap();
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -359,7 +343,7 @@ fn a_tail_that_leads_into_a_ring() {
     check("deadlock.tail_into_a_ring", heaviest(), 50, must, || {
         let vm = vm();
         let (mut seats, _) = seats::<3>(&vm);
-        let s = shared::<2>();
+        let s = Many::<2>::new();
         for (m, seat) in s.m.iter().zip(&mut seats) {
             seat.prepare(|me| assert!(m.acquire(me).is_ok()));
         }
@@ -372,7 +356,7 @@ fn a_tail_that_leads_into_a_ring() {
         ask(&s, &mut a.sit(), 0, 1, "a");
         t.join().unwrap();
         u.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -383,7 +367,7 @@ fn owner_dies(name: &'static str, death: OwnerDeath, must: &'static [&'static st
         let schedule = Schedule::new().hand_over_after(None);
         let vm = Runtime::builder().schedule(schedule).owner_death(death).build();
         let main = &mut vm.attach(()).unwrap();
-        let s = shared::<1>();
+        let s = Many::<1>::new();
         let t = s.clone();
         let (tell, told) = (Arc::new(selvedge::model::AtomicU32::new(0)), Arc::new(Log::new()));
         let (note, wrote) = (tell.clone(), told.clone());
@@ -414,7 +398,7 @@ fn owner_dies(name: &'static str, death: OwnerDeath, must: &'static [&'static st
         // Ordered by the mark that it is over, not by a join.
         assert_eq!(told.get(), "w");
         dead.join(main).unwrap();
-        end(&s);
+        s.end();
         how.into()
     });
 }
@@ -465,7 +449,7 @@ fn a_mutex_is_left_to_the_dead_again() {
         let vm = Runtime::builder().schedule(schedule).owner_death(OwnerDeath::Abandon).build();
         let me = vm.attach(()).unwrap();
         let ([other], _) = seats::<1>(&vm);
-        let s = shared::<1>();
+        let s = Many::<1>::new();
         let t = s.clone();
         // 1: the mutex is held. 2: its owner is to end.
         let step = Arc::new(AtomicU32::new(0));
@@ -496,7 +480,7 @@ fn a_mutex_is_left_to_the_dead_again() {
         let left = panic::catch_unwind(AssertUnwindSafe(|| s.m[0].acquire(&mut cx)));
         assert!(left.is_err() && !s.m[0].is_owner(cx.me()));
         cx.came.take().expect("the hook ran").join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 

@@ -5,25 +5,11 @@
 //! comment says otherwise.
 #![cfg(selvedge_loom)]
 
-use loom_tests::scene::{Log, go, heaviest, heavy, quiet, seats, soon};
+use loom_tests::scene::{Deeds, Log, Many, go, heaviest, heavy, quiet, seats, soon};
 use loom_tests::{check, long};
-use selvedge::model::{internals::is_idle, thread};
-use selvedge::{LockError, Mutex, OwnerDeath, Participant, Runtime, Schedule, Thread, safe_point};
+use selvedge::model::thread;
+use selvedge::{LockError, Mutex, OwnerDeath, Participant, Runtime, Schedule, safe_point};
 use std::sync::Arc;
-
-struct S {
-    m: [Mutex; 2],
-    log: Log,
-}
-
-fn shared() -> Arc<S> {
-    Arc::new(S { m: std::array::from_fn(|_| Mutex::new()), log: Log::new() })
-}
-
-fn end(s: &S) -> String {
-    assert!(s.m.iter().all(is_idle), "a flag, a waiter or an owner is left");
-    s.log.get()
-}
 
 fn schedule() -> Schedule {
     Schedule::new().hand_over_after(None)
@@ -60,37 +46,6 @@ fn looks_plain() -> Runtime {
     Runtime::builder().schedule(schedule().detect_deadlocks(true).membarrier(true)).build()
 }
 
-/// What main does before it ends, or before it waits.
-struct Deeds<'a> {
-    vm: &'a Runtime,
-    target: &'a Thread,
-    s: &'a S,
-    me: &'a mut Participant,
-    answers: Arc<Log>,
-}
-
-impl Deeds<'_> {
-    /// Anybody may answer.
-    fn ask(&self) {
-        let answers = self.answers.clone();
-        self.target.ask(move || answers.put("?")).unwrap();
-    }
-    /// The other thread alone.
-    fn ask_owner(&self) {
-        let answers = self.answers.clone();
-        self.target.ask_owner(move || answers.put("!")).unwrap();
-    }
-    fn shutdown(&self) {
-        self.vm.shutdown(self.me);
-    }
-    fn release(&self) {
-        self.s.m[0].release(self.me).unwrap();
-    }
-    fn relock(&mut self) {
-        self.s.m[0].acquire(self.me).unwrap();
-    }
-}
-
 /// How a wait for `m`, which has been taken back, ended.
 fn wait(m: &Mutex, me: &mut Participant, timed: bool) -> &'static str {
     let r = if timed { m.acquire_until(me, soon()) } else { m.acquire(me) };
@@ -118,13 +73,13 @@ fn dies(
     vm: fn() -> Runtime,
     at_least: usize,
     must: &'static [&'static str],
-    deeds: fn(&mut Deeds<'_>),
+    deeds: fn(&mut Deeds<'_, Many<2>>),
 ) {
     let woken = name.ends_with("pass_on") || name.ends_with("_k");
     check(name, if woken { heavy() } else { Some(2) }, at_least, must, move || {
         let vm = vm();
         let ([b, after], [tb, _]) = seats(&vm);
-        let s = shared();
+        let s = Many::<2>::new();
         let mut me = vm.attach(()).unwrap();
         quiet(&s.m[0], &mut me);
         s.m[0].acquire(&mut me).unwrap();
@@ -135,11 +90,18 @@ fn dies(
             s.log.put(how);
         });
         let answers = Arc::new(Log::new());
-        deeds(&mut Deeds { vm: &vm, target: &tb, s: &s, me: &mut me, answers: answers.clone() });
+        deeds(&mut Deeds {
+            vm: &vm,
+            target: &tb,
+            s: &s,
+            m: &s.m[0],
+            me: &mut me,
+            answers: answers.clone(),
+        });
         drop(me);
         t.join().unwrap();
         drop(s.m[0].recover(&after.sit()));
-        end(&s) + &answers.get()
+        s.end() + &answers.get()
     });
 }
 
@@ -155,7 +117,7 @@ fn a_hand_over_to_who_dies() {
     check("deadlock_pairs.hand_over_vs_death", heavy(), 1_000, &["locked", "told"], || {
         let vm = told_fair();
         let ([mut b, after], _) = seats(&vm);
-        let s = shared();
+        let s = Many::<2>::new();
         let mut me = vm.attach(()).unwrap();
         b.prepare(|b| assert!(s.m[0].acquire(b).is_ok()));
         let t = go(&s, b, |s, me| {
@@ -166,7 +128,7 @@ fn a_hand_over_to_who_dies() {
         drop(me);
         t.join().unwrap();
         drop(s.m[0].recover(&after.sit()).unwrap());
-        end(&s)
+        s.end()
     });
 }
 
@@ -225,13 +187,13 @@ fn ring(
     vm: fn() -> Runtime,
     at_least: usize,
     must: &'static [&'static str],
-    deeds: fn(&mut Deeds<'_>),
+    deeds: fn(&mut Deeds<'_, Many<2>>),
 ) {
     let bound = if name.ends_with("pass_on") { heaviest() } else { Some(1) };
     check(name, bound, at_least, must, move || {
         let vm = vm();
         let (mut seats, [_, tb]) = seats::<2>(&vm);
-        let s = shared();
+        let s = Many::<2>::new();
         for (m, seat) in s.m.iter().zip(&mut seats) {
             seat.prepare(|me| {
                 quiet(m, me);
@@ -248,13 +210,20 @@ fn ring(
         });
         let mut me = a.sit();
         let answers = Arc::new(Log::new());
-        deeds(&mut Deeds { vm: &vm, target: &tb, s: &s, me: &mut me, answers: answers.clone() });
+        deeds(&mut Deeds {
+            vm: &vm,
+            target: &tb,
+            s: &s,
+            m: &s.m[0],
+            me: &mut me,
+            answers: answers.clone(),
+        });
         if wait(&s.m[1], &mut me, false) == "ring" {
             s.log.put("a");
         }
         s.m[0].release(&me).unwrap();
         t.join().unwrap();
-        end(&s) + &answers.get()
+        s.end() + &answers.get()
     });
 }
 
@@ -294,14 +263,14 @@ fn a_look_and_an_end() {
     check("deadlock_pairs.look_vs_exit", Some(1), 550, &["ok"], || {
         let vm = looks();
         let main = &mut vm.attach(()).unwrap();
-        let s = shared();
+        let s = Many::<2>::new();
         s.m[0].acquire(main).unwrap();
         let t = s.clone();
         let worker = vm.spawn((), move |me| Ok::<_, ()>(wait(&t.m[0], me, false))).unwrap();
         s.m[0].release(main).unwrap();
         assert_eq!(worker.join(main).unwrap(), "locked");
         assert_eq!(Runtime::records_in_use(), 1);
-        end(&s) + "ok"
+        s.end() + "ok"
     });
 }
 
@@ -313,7 +282,7 @@ fn a_ring_and_a_shutdown() {
     check("deadlock_pairs.ring_vs_shutdown", heaviest(), 80, must, || {
         let vm = looks();
         let (mut seats, _) = seats::<3>(&vm);
-        let s = shared();
+        let s = Many::<2>::new();
         for (m, seat) in s.m.iter().zip(&mut seats) {
             seat.prepare(|me| assert!(m.acquire(me).is_ok()));
         }
@@ -332,7 +301,7 @@ fn a_ring_and_a_shutdown() {
         vm.shutdown(&c.sit());
         t.join().unwrap();
         u.join().unwrap();
-        end(&s);
+        s.end();
         how.get() + " " + &of.get()
     });
 }
@@ -344,7 +313,7 @@ fn a_ring_and_a_death() {
     check("deadlock_pairs.ring_vs_death", Some(1), 550, must, || {
         let vm = looks();
         let ([mut b, after], _) = seats(&vm);
-        let s = shared();
+        let s = Many::<2>::new();
         let mut me = vm.attach(()).unwrap();
         s.m[0].acquire(&mut me).unwrap();
         b.prepare(|me| assert!(s.m[1].acquire(me).is_ok()));
@@ -356,6 +325,6 @@ fn a_ring_and_a_death() {
         drop(me);
         t.join().unwrap();
         drop(s.m[0].recover(&after.sit()).unwrap());
-        format!("{how} {}", end(&s))
+        format!("{how} {}", s.end())
     });
 }

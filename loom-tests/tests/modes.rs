@@ -2,45 +2,22 @@
 //! are those of its header. In all other models a mutex starts in QUEUE and becomes STEADY.
 #![cfg(selvedge_loom)]
 
-use loom_tests::scene::{Log, barging, go, heaviest, heavy, plain, quiet, seats, soon};
+use loom_tests::scene::{Log, One, barging, go, heaviest, heavy, plain, quiet, seats};
 use loom_tests::{check, long};
-use selvedge::model::internals::is_idle;
-use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, Schedule, yield_now};
+use selvedge::{LockError, Runtime, Schedule, yield_now};
 use std::sync::Arc;
-
-struct S {
-    m: Arc<Mutex>,
-    c: Condvar<Arc<Mutex>>,
-    log: Log,
-}
-
-fn shared() -> Arc<S> {
-    let m = Arc::new(Mutex::new());
-    Arc::new(S { c: Condvar::new(m.clone()), m, log: Log::new() })
-}
-
-fn visit(s: &S, me: &mut Participant, who: &str) {
-    s.m.acquire(me).unwrap();
-    s.log.put(who);
-    s.m.release(me).unwrap();
-}
-
-fn end(s: &S) -> String {
-    assert!(is_idle(&s.m), "a waiter is left, or K");
-    s.log.get()
-}
 
 fn two(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
     check(name, Some(3), at_least, &["ab", "ba"], move || {
         let vm = vm();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         quiet(&s.m, &mut me);
-        let t = go(&s, b, |s, me| visit(s, me, "b"));
-        visit(&s, &mut me, "a");
+        let t = go(&s, b, |s, me| s.visit(me, "b"));
+        s.visit(&mut me, "a");
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -61,14 +38,14 @@ fn there_and_back(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
     check(name, Some(2), at_least, &["aab", "aba", "baa"], move || {
         let vm = vm();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         quiet(&s.m, &mut me);
-        let t = go(&s, b, |s, me| visit(s, me, "b"));
-        visit(&s, &mut me, "a");
-        visit(&s, &mut me, "a");
+        let t = go(&s, b, |s, me| s.visit(me, "b"));
+        s.visit(&mut me, "a");
+        s.visit(&mut me, "a");
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -90,16 +67,16 @@ fn two_callers(name: &'static str, vm: fn() -> Runtime, bound: Option<usize>, at
     check(name, bound, at_least, &["ok"], move || {
         let vm = vm();
         let ([a, b, c], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         quiet(&s.m, &mut me);
         s.m.acquire(&mut me).unwrap();
-        let t = go(&s, b, |s, me| visit(s, me, ""));
-        let u = go(&s, c, |s, me| visit(s, me, ""));
+        let t = go(&s, b, |s, me| s.visit(me, ""));
+        let u = go(&s, c, |s, me| s.visit(me, ""));
         s.m.release(&me).unwrap();
         t.join().unwrap();
         u.join().unwrap();
-        end(&s) + "ok"
+        s.end() + "ok"
     });
 }
 
@@ -121,21 +98,14 @@ fn a_plain_release_meets_a_deadline() {
     check("modes.plain_vs_timeout", Some(3), 400, &["a", "ab"], || {
         let vm = plain();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         quiet(&s.m, &mut me);
         s.m.acquire(&mut me).unwrap();
-        let t = go(&s, b, |s, me| match s.m.acquire_until(me, soon()) {
-            Ok(_) => {
-                s.log.put("b");
-                s.m.release(me).unwrap();
-            }
-            Err(e) => assert_eq!(e, LockError::TimedOut),
-        });
-        s.log.put("a");
-        s.m.release(&me).unwrap();
+        let t = go(&s, b, |s, me| s.visit_until(me, "b"));
+        s.leave(&me, "a");
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -145,25 +115,16 @@ fn a_plain_release_meets_a_signal() {
     check("modes.plain_vs_signal", Some(2), 400, &["a", "ab"], || {
         let vm = plain();
         let ([a, b], [_, tb]) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         quiet(&s.m, &mut me);
         s.m.acquire(&mut me).unwrap();
-        let t = go(&s, b, |s, me| match s.m.acquire(me) {
-            Ok(_) => {
-                s.log.put("b");
-                s.m.release(me).unwrap();
-            }
-            Err(e) => {
-                assert_eq!(e, LockError::Interrupted);
-                assert!(me.take_signal().is_some());
-            }
-        });
+        let t = go(&s, b, |s, me| s.visit_or(me, "b", LockError::Interrupted));
         s.log.put("a");
         let _ = tb.signal(&me, ()).unwrap();
         s.m.release(&me).unwrap();
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -174,7 +135,7 @@ fn a_plain_release_and_a_notification() {
     check("modes.plain_condvar", Some(2), 400, &["ba"], || {
         let vm = plain();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         quiet(&s.m, &mut me);
         s.m.acquire(&mut me).unwrap();
@@ -187,10 +148,9 @@ fn a_plain_release_and_a_notification() {
         while s.log.get().is_empty() {
             s.c.wait(&mut me).unwrap();
         }
-        s.log.put("a");
-        s.m.release(&me).unwrap();
+        s.leave(&me, "a");
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -201,26 +161,17 @@ fn a_plain_release_and_a_pass_on() {
     check("modes.plain_pass_on", heaviest(), 40, must, || {
         let vm = plain();
         let ([a, b, c], [_, tb, _]) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         quiet(&s.m, &mut me);
         s.m.acquire(&mut me).unwrap();
-        let t = go(&s, b, |s, me| match s.m.acquire(me) {
-            Ok(_) => {
-                s.log.put("ok");
-                s.m.release(me).unwrap();
-            }
-            Err(e) => {
-                assert_eq!(e, LockError::Interrupted);
-                assert!(me.take_signal().is_some());
-            }
-        });
-        let u = go(&s, c, |s, me| visit(s, me, ""));
+        let t = go(&s, b, |s, me| s.visit_or(me, "ok", LockError::Interrupted));
+        let u = go(&s, c, |s, me| s.visit(me, ""));
         s.m.release(&me).unwrap();
         let _ = tb.signal(&me, ()).unwrap();
         t.join().unwrap();
         u.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -231,13 +182,13 @@ fn a_switch_and_a_hand_over() {
         let schedule = Schedule::new().hand_over_after(None).membarrier(true).fair(true);
         let vm = Runtime::builder().schedule(schedule).build();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         quiet(&s.m, &mut me);
-        let t = go(&s, b, |s, me| visit(s, me, "b"));
-        visit(&s, &mut me, "a");
+        let t = go(&s, b, |s, me| s.visit(me, "b"));
+        s.visit(&mut me, "a");
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -246,12 +197,12 @@ fn asked(name: &'static str, owner_only: bool) {
     check(name, Some(2), 400, &["ab"], move || {
         let vm = plain();
         let ([a, b], [_, tb]) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         quiet(&s.m, &mut me);
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| {
-            visit(s, me, "b");
+            s.visit(me, "b");
             selvedge::safe_point(me); // if it was not asked while it waited
         });
         let asked = Arc::new(Log::new());
@@ -262,11 +213,10 @@ fn asked(name: &'static str, owner_only: bool) {
         } else {
             tb.ask(run).unwrap()
         }
-        s.log.put("a");
-        s.m.release(&me).unwrap();
+        s.leave(&me, "a");
         t.join().unwrap();
         assert_eq!(asked.get(), "s");
-        end(&s)
+        s.end()
     });
 }
 
@@ -288,22 +238,15 @@ fn a_switch_and_a_shutdown() {
     check("modes.plain_vs_shutdown", Some(2), 400, &["a", "ab"], || {
         let vm = plain();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         quiet(&s.m, &mut me);
         s.m.acquire(&mut me).unwrap();
-        let t = go(&s, b, |s, me| match s.m.acquire(me) {
-            Ok(_) => {
-                s.log.put("b");
-                s.m.release(me).unwrap();
-            }
-            Err(e) => assert_eq!(e, LockError::ShutDown),
-        });
+        let t = go(&s, b, |s, me| s.visit_or(me, "b", LockError::ShutDown));
         vm.shutdown(&me);
-        s.log.put("a");
-        s.m.release(&me).unwrap();
+        s.leave(&me, "a");
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -313,20 +256,19 @@ fn a_switch_under_the_baton() {
     check("modes.plain_vs_baton", Some(2), 10, &["ab"], || {
         let vm = Runtime::builder().baton(true).schedule(Schedule::new().membarrier(true)).build();
         let main = &mut vm.attach(()).unwrap();
-        let s = shared();
+        let s = One::new();
         quiet(&s.m, main);
         s.m.acquire(main).unwrap();
         let other = s.clone();
         let worker = vm
             .spawn((), move |me| {
-                visit(&other, me, "b");
+                other.visit(me, "b");
                 Ok::<_, ()>(())
             })
             .unwrap();
         yield_now(main);
-        s.log.put("a");
-        s.m.release(main).unwrap();
+        s.leave(main, "a");
         worker.join(main).unwrap();
-        end(&s)
+        s.end()
     });
 }

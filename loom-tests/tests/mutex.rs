@@ -1,46 +1,23 @@
 //! Models of `mutex`. Edges and invariants are those of its header.
 #![cfg(selvedge_loom)]
 
-use loom_tests::scene::{Log, barging, fair, go, heaviest, heavy, impatient, seats, soon};
+use loom_tests::scene::{Log, One, barging, fair, go, heaviest, heavy, impatient, seats, soon};
 use loom_tests::{check, long};
-use selvedge::model::{internals::is_idle, thread};
-use selvedge::{
-    Blocker, BlockerKind, Context, LockError, Mutex, Participant, Runtime, uninterruptible,
-};
+use selvedge::model::thread;
+use selvedge::{Blocker, BlockerKind, Context, LockError, Participant, Runtime, uninterruptible};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-struct S {
-    m: Mutex,
-    log: Log,
-}
-
-fn shared() -> Arc<S> {
-    Arc::new(S { m: Mutex::named("m"), log: Log::new() })
-}
-
-/// Locks, writes, unlocks.
-fn visit(s: &S, me: &mut Participant, who: &str) {
-    s.m.acquire(me).unwrap();
-    s.log.put(who);
-    s.m.release(me).unwrap();
-}
-
-fn end(s: &S) -> String {
-    assert!(is_idle(&s.m), "a flag or a waiter is left");
-    s.log.get()
-}
 
 fn two(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
     check(name, Some(3), at_least, &["ab", "ba"], move || {
         let vm = vm();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
-        let t = go(&s, b, |s, me| visit(s, me, "b"));
-        visit(&s, &mut a.sit(), "a");
+        let s = One::new();
+        let t = go(&s, b, |s, me| s.visit(me, "b"));
+        s.visit(&mut a.sit(), "a");
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -65,13 +42,13 @@ fn three(name: &'static str, vm: fn() -> Runtime) {
     check(name, heavy(), 15_000, must, move || {
         let vm = vm();
         let ([a, b, c], _) = seats(&vm);
-        let s = shared();
-        let t = go(&s, b, |s, me| visit(s, me, "b"));
-        let u = go(&s, c, |s, me| visit(s, me, "c"));
-        visit(&s, &mut a.sit(), "a");
+        let s = One::new();
+        let t = go(&s, b, |s, me| s.visit(me, "b"));
+        let u = go(&s, c, |s, me| s.visit(me, "c"));
+        s.visit(&mut a.sit(), "a");
         t.join().unwrap();
         u.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -93,13 +70,13 @@ fn a_starving_waiter_is_handed_the_mutex() {
     check("mutex.starving", Some(2), 5_000, &["aab", "aba", "baa"], || {
         let vm = impatient();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
-        let t = go(&s, b, |s, me| visit(s, me, "b"));
+        let s = One::new();
+        let t = go(&s, b, |s, me| s.visit(me, "b"));
         let mut me = a.sit();
-        visit(&s, &mut me, "a");
-        visit(&s, &mut me, "a");
+        s.visit(&mut me, "a");
+        s.visit(&mut me, "a");
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -109,20 +86,20 @@ fn levels_belong_to_the_owner() {
     check("mutex.recursion", Some(3), 5_000, &["aab", "baa"], || {
         let vm = barging();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let t = go(&s, b, |s, me| {
             let e = s.m.release(me).unwrap_err();
             assert_eq!(e.caller, me.id());
-            visit(s, me, "b");
+            s.visit(me, "b");
         });
         let mut me = a.sit();
         let outer = s.m.lock(&mut me).unwrap();
-        visit(&s, &mut me, "a");
+        s.visit(&mut me, "a");
         assert_eq!(s.m.depth(&me), 1);
         s.log.put("a");
         drop(outer);
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -134,20 +111,11 @@ fn an_interrupted_woken_waiter_gives_k_back() {
     check("mutex.pass_on_interrupt", heaviest(), 200, must, || {
         let vm = barging();
         let ([a, b, c], [_, tb, _]) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
-        let t = go(&s, b, move |s, me| match s.m.acquire(me) {
-            Ok(_) => {
-                s.log.put("ok");
-                s.m.release(me).unwrap();
-            }
-            Err(e) => {
-                assert_eq!(e, LockError::Interrupted);
-                assert!(me.take_signal().is_some());
-            }
-        });
-        let u = go(&s, c, |s, me| visit(s, me, ""));
+        let t = go(&s, b, move |s, me| s.visit_or(me, "ok", LockError::Interrupted));
+        let u = go(&s, c, |s, me| s.visit(me, ""));
         thread::yield_now();
         s.m.release(&me).unwrap();
         s.m.acquire(&mut me).unwrap();
@@ -156,7 +124,7 @@ fn an_interrupted_woken_waiter_gives_k_back() {
         s.m.release(&me).unwrap();
         t.join().unwrap();
         u.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -191,7 +159,7 @@ fn a_panic_passes_on() {
     check("mutex.pass_on_panic", heaviest(), 24, must, || {
         let vm = barging();
         let ([a, b, c], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| {
@@ -203,12 +171,12 @@ fn a_panic_passes_on() {
                 s.m.release(cx.me()).unwrap();
             }
         });
-        let u = go(&s, c, |s, me| visit(s, me, ""));
+        let u = go(&s, c, |s, me| s.visit(me, ""));
         thread::yield_now();
         s.m.release(&me).unwrap();
         t.join().unwrap();
         u.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -216,20 +184,13 @@ fn deadline(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
     check(name, Some(3), at_least, &["a", "ab"], move || {
         let vm = vm();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
-        let t = go(&s, b, |s, me| match s.m.acquire_until(me, soon()) {
-            Ok(_) => {
-                s.log.put("b");
-                s.m.release(me).unwrap();
-            }
-            Err(e) => assert_eq!(e, LockError::TimedOut),
-        });
-        s.log.put("a");
-        s.m.release(&me).unwrap();
+        let t = go(&s, b, |s, me| s.visit_until(me, "b"));
+        s.leave(&me, "a");
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -251,21 +212,15 @@ fn a_lost_hand_over_goes_to_the_next() {
     check("mutex.timeout_vs_grant_next", heavy(), 8_000, &["ac", "abc", "acb"], || {
         let vm = fair();
         let ([a, b, c], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
-        let t = go(&s, b, |s, me| {
-            if s.m.acquire_until(me, soon()).is_ok() {
-                s.log.put("b");
-                s.m.release(me).unwrap();
-            }
-        });
-        let u = go(&s, c, |s, me| visit(s, me, "c"));
-        s.log.put("a");
-        s.m.release(&me).unwrap();
+        let t = go(&s, b, |s, me| s.visit_until(me, "b"));
+        let u = go(&s, c, |s, me| s.visit(me, "c"));
+        s.leave(&me, "a");
         t.join().unwrap();
         u.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -275,7 +230,7 @@ fn signal(name: &'static str, vm: fn() -> Runtime, bound: Option<usize>) {
     check(name, bound, 150, must, move || {
         let vm = vm();
         let ([a, b, c], [_, tb, _]) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| {
@@ -296,11 +251,10 @@ fn signal(name: &'static str, vm: fn() -> Runtime, bound: Option<usize>) {
             s.m.acquire(me).unwrap();
             s.m.release(me).unwrap();
         });
-        s.log.put("a1");
-        s.m.release(&me).unwrap();
+        s.leave(&me, "a1");
         t.join().unwrap();
         u.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -322,13 +276,12 @@ fn an_uninterruptible_wait_keeps_the_signal() {
     check("mutex.uninterruptible", Some(3), 4_000, &["b"], || {
         let vm = barging();
         let ([a, b], [_, tb]) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| {
             uninterruptible(me, |me| s.m.acquire(me)).unwrap();
-            s.log.put("b");
-            s.m.release(me).unwrap();
+            s.leave(me, "b");
             // The signal was sent before the release: it is pending, and keeps the next wait from beginning.
             let now = selvedge::sleep_until(me, soon());
             assert_eq!(now, Err(selvedge::SleepError::Interrupted), "the signal was lost");
@@ -337,7 +290,7 @@ fn an_uninterruptible_wait_keeps_the_signal() {
         let _ = tb.signal(&me, ()).unwrap();
         s.m.release(&me).unwrap();
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -347,7 +300,7 @@ fn a_blocker_is_read_while_its_thread_wakes() {
     check("mutex.blocker_vs_wake", Some(3), 190, &["mutex m", "none"], || {
         let vm = barging();
         let ([a, b], [_, tb]) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| {
@@ -358,7 +311,7 @@ fn a_blocker_is_read_while_its_thread_wakes() {
         s.m.release(&me).unwrap();
         t.join().unwrap();
         assert!(tb.blocker().is_none());
-        end(&s);
+        s.end();
         blocker.map_or("none".into(), |b| {
             assert_eq!(b.kind(), BlockerKind::Mutex);
             b.to_string()
@@ -372,20 +325,14 @@ fn shutdown_ends_a_lock() {
     check("mutex.shutdown_vs_lock", Some(3), 1_400, &["", "b"], || {
         let vm = barging();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
-        let t = go(&s, b, |s, me| match s.m.acquire(me) {
-            Ok(_) => {
-                s.log.put("b");
-                s.m.release(me).unwrap();
-            }
-            Err(e) => assert_eq!(e, LockError::ShutDown),
-        });
+        let t = go(&s, b, |s, me| s.visit_or(me, "b", LockError::ShutDown));
         vm.shutdown(&me);
         s.m.release(&me).unwrap();
         t.join().unwrap();
-        end(&s)
+        s.end()
     });
 }
 
@@ -396,13 +343,12 @@ fn a_waiter_serves_and_waits_on() {
     check("mutex.serve_vs_unlock", Some(3), 3_400, &["sb"], || {
         let vm = barging();
         let ([a, b], [_, tb]) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, |s, me| {
             s.m.acquire(me).unwrap();
-            s.log.put("b");
-            s.m.release(me).unwrap();
+            s.leave(me, "b");
             selvedge::safe_point(me); // if it was not asked while it waited
         });
         let served = Arc::new(Log::new());
@@ -411,7 +357,7 @@ fn a_waiter_serves_and_waits_on() {
         s.m.release(&me).unwrap();
         t.join().unwrap();
         assert_eq!(served.get(), "s");
-        format!("s{}", end(&s))
+        format!("s{}", s.end())
     });
 }
 
@@ -422,14 +368,14 @@ fn an_owner_that_frees_and_ends_is_no_dead_owner() {
     check("mutex.freed_then_ended", Some(2), 5_000, &["ab", "ba"], || {
         let vm = barging();
         let main = &mut vm.attach(()).unwrap();
-        let s = shared();
+        let s = One::new();
         let theirs = s.clone();
         let other = vm.spawn((), move |me| {
-            visit(&theirs, me, "b");
+            theirs.visit(me, "b");
             Ok::<(), ()>(())
         });
-        visit(&s, main, "a");
+        s.visit(main, "a");
         other.unwrap().join(main).unwrap();
-        end(&s)
+        s.end()
     });
 }

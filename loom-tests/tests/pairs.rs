@@ -5,65 +5,13 @@
 #![cfg(selvedge_loom)]
 
 use loom_tests::check;
-use loom_tests::scene::{Log, barging, fair, go, seats, soon};
-use selvedge::model::internals::is_idle;
+use loom_tests::scene::{Deeds, Log, One, barging, fair, go, seats, soon};
+use selvedge::model::thread;
 use selvedge::{
-    Condvar, JoinError, LockError, Mutex, Participant, Runtime, SleepError, Thread, WaitError,
-    safe_point, sleep_until, yield_now,
+    JoinError, LockError, Participant, Runtime, SleepError, WaitError, safe_point, sleep_until,
+    yield_now,
 };
 use std::sync::Arc;
-
-struct S {
-    c: Condvar<Arc<Mutex>>,
-    log: Log,
-}
-
-fn shared() -> Arc<S> {
-    let c = Condvar::new(Arc::new(Mutex::new()));
-    Arc::new(S { c, log: Log::new() })
-}
-
-impl S {
-    fn m(&self) -> &Mutex {
-        self.c.mutex()
-    }
-}
-
-/// What main does while it holds the mutex, and then.
-struct Deeds<'a> {
-    vm: &'a Runtime,
-    target: &'a Thread,
-    s: &'a S,
-    me: &'a mut Participant,
-    answers: Arc<Log>,
-}
-
-impl Deeds<'_> {
-    /// Anybody may answer.
-    fn ask(&self) {
-        let answers = self.answers.clone();
-        let _ = self.target.ask(move || answers.put("?"));
-    }
-    /// The waiter alone.
-    fn ask_owner(&self) {
-        let answers = self.answers.clone();
-        let _ = self.target.ask_owner(move || answers.put("!"));
-    }
-    fn signal(&self) {
-        let _ = self.target.signal(self.me, ());
-    }
-    fn shutdown(&self) {
-        self.vm.shutdown(self.me);
-    }
-    fn release(&self) {
-        self.s.m().release(self.me).unwrap();
-    }
-    fn relock(&mut self) {
-        if self.s.m().acquire(self.me).is_ok() {
-            self.release();
-        }
-    }
-}
 
 /// What the waiter waits for.
 #[derive(Clone, Copy)]
@@ -74,10 +22,10 @@ enum For {
     Notification,
 }
 
-fn wait(s: &S, me: &mut Participant, what: For) -> &'static str {
+fn wait(s: &One, me: &mut Participant, what: For) -> &'static str {
     let r = match what {
-        For::Lock => s.m().acquire(me),
-        For::LockUntil => s.m().acquire_until(me, soon()),
+        For::Lock => s.m.acquire(me),
+        For::LockUntil => s.m.acquire_until(me, soon()),
         For::Sleep => {
             return match sleep_until(me, soon()) {
                 Ok(()) => "slept",
@@ -87,12 +35,12 @@ fn wait(s: &S, me: &mut Participant, what: For) -> &'static str {
             };
         }
         For::Notification => {
-            if s.m().acquire(me).is_err() {
+            if s.m.acquire(me).is_err() {
                 return "not waited";
             }
             let r = s.c.wait(me);
-            if s.m().is_owner(me) {
-                s.m().release(me).unwrap();
+            if s.m.is_owner(me) {
+                s.m.release(me).unwrap();
             }
             return match r {
                 Ok(_) => "ok",
@@ -103,7 +51,7 @@ fn wait(s: &S, me: &mut Participant, what: For) -> &'static str {
     };
     match r {
         Ok(_) => {
-            s.m().release(me).unwrap();
+            s.m.release(me).unwrap();
             "locked"
         }
         Err(LockError::Interrupted) => "signal",
@@ -121,16 +69,16 @@ fn meet(
     what: For,
     at_least: usize,
     must: &'static [&'static str],
-    deeds: fn(&mut Deeds<'_>),
+    deeds: fn(&mut Deeds<'_, One>),
 ) {
     let long = ["pairs.pass_on_vs_proxy", "pairs.pass_on_vs_serve", "pairs.morph_vs_proxy"];
     let bound = if long.contains(&name) { 1 } else { 2 };
     check(name, Some(bound), at_least, must, move || {
         let vm = vm();
         let ([a, b], [_, tb]) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
-        s.m().acquire(&mut me).unwrap();
+        s.m.acquire(&mut me).unwrap();
         let t = go(&s, b, move |s, me| {
             let how = wait(s, me, what);
             safe_point(me);
@@ -140,11 +88,10 @@ fn meet(
             s.log.put(how);
         });
         let answers = Arc::new(Log::new());
-        let mut d = Deeds { vm: &vm, target: &tb, s: &s, me: &mut me, answers: answers.clone() };
-        deeds(&mut d);
+        let (s, m, me) = (&*s, &*s.m, &mut me);
+        deeds(&mut Deeds { vm: &vm, target: &tb, s, m, me, answers: answers.clone() });
         t.join().unwrap();
-        assert!(is_idle(s.m()), "a flag or a waiter is left");
-        format!("{}{}", s.log.get(), answers.get())
+        format!("{}{}", s.end(), answers.get())
     });
 }
 
@@ -182,6 +129,7 @@ fn a_woken_waiter_meets_a_proxy() {
         d.release();
         d.ask();
         d.relock();
+        d.release();
     });
 }
 
@@ -192,6 +140,7 @@ fn a_woken_waiter_meets_serve() {
         d.release();
         d.ask_owner();
         d.relock();
+        d.release();
     });
 }
 
@@ -327,9 +276,9 @@ fn a_moved_waiter_meets_a_proxy() {
     meet("pairs.morph_vs_proxy", barging, For::Notification, 4_500, &["ok?"], |d| {
         d.release();
         while d.s.c.waiters() == 0 {
-            selvedge::model::thread::yield_now();
+            thread::yield_now();
         }
-        d.s.m().acquire(d.me).unwrap();
+        d.relock();
         d.s.c.notify_one(d.me).unwrap();
         d.ask();
         d.release();
@@ -374,7 +323,7 @@ fn the_end_meets_shutdown() {
     check("pairs.exit_vs_shutdown", Some(2), 1_700, &["joined", "shutdown"], || {
         let vm = barging();
         let ([a, b], _) = seats(&vm);
-        let s = shared();
+        let s = One::new();
         let mut me = a.sit();
         let worker = vm.spawn((), |_| Ok::<_, ()>(())).unwrap();
         let target = worker.thread().clone();
@@ -388,7 +337,7 @@ fn the_end_meets_shutdown() {
         vm.shutdown(&me);
         t.join().unwrap();
         while worker.exit().is_none() {
-            selvedge::model::thread::yield_now();
+            thread::yield_now();
         }
         assert!(worker.join(&mut me).is_ok());
         s.log.get()
@@ -406,14 +355,14 @@ fn turns(
     what: For,
     at_least: usize,
     must: &'static [&'static str],
-    deeds: fn(&mut Deeds<'_>),
+    deeds: fn(&mut Deeds<'_, One>),
 ) {
     let bound = if matches!(what, For::Notification) { 1 } else { 2 };
     check(name, Some(bound), at_least, must, move || {
         let vm = baton(selvedge::Schedule::new().hand_over_after(None).fair(fair));
         let main = &mut vm.attach(()).unwrap();
-        let s = shared();
-        s.m().acquire(main).unwrap();
+        let s = One::new();
+        s.m.acquire(main).unwrap();
         let t = s.clone();
         let worker = vm
             .spawn((), move |me| {
@@ -426,10 +375,10 @@ fn turns(
         yield_now(main);
         let answers = Arc::new(Log::new());
         let target = worker.thread();
-        deeds(&mut Deeds { vm: &vm, target, s: &s, me: main, answers: answers.clone() });
+        let (s, m, me) = (&*s, &*s.m, &mut *main);
+        deeds(&mut Deeds { vm: &vm, target, s, m, me, answers: answers.clone() });
         worker.join(main).unwrap();
-        assert!(is_idle(s.m()), "a flag or a waiter is left");
-        format!("{}{}", s.log.get(), answers.get())
+        format!("{}{}", s.end(), answers.get())
     });
 }
 
@@ -439,6 +388,7 @@ fn a_hand_over_meets_the_baton() {
     turns("pairs.hand_over_vs_baton", true, For::Lock, 4_200, &["locked"], |d| {
         d.release();
         d.relock();
+        d.release();
     });
 }
 
@@ -448,6 +398,7 @@ fn a_woken_waiter_meets_the_baton() {
     turns("pairs.pass_on_vs_baton", false, For::Lock, 4_200, &["locked"], |d| {
         d.release();
         d.relock();
+        d.release();
     });
 }
 
@@ -466,7 +417,7 @@ fn a_moved_waiter_meets_the_baton() {
     turns("pairs.morph_vs_baton", false, For::Notification, 3_800, &["ok"], |d| {
         d.release();
         yield_now(d.me);
-        d.s.m().acquire(d.me).unwrap();
+        d.relock();
         d.s.c.notify_one(d.me).unwrap();
         d.release();
     });
