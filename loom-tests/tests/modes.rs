@@ -2,8 +2,8 @@
 //! are those of its header. In all other models a mutex starts in QUEUE and becomes STEADY.
 #![cfg(selvedge_loom)]
 
-use loom_tests::scene::{Log, One, barging, go, heaviest, heavy, plain, quiet, seats};
-use loom_tests::{check, long};
+use loom_tests::check;
+use loom_tests::scene::{Log, One, barging, go, heavy, plain, quiet, seats};
 use selvedge::{LockError, Runtime, Schedule, yield_now};
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ fn steady_there_and_back() {
 }
 
 /// Two waiters switch at once, and the mutex may be quiet again before the barrier of one is over. Kills a release that
-/// takes CALLED back meanwhile (I6). Bound 1; long 2.
+/// takes CALLED back meanwhile (I6).
 fn two_callers(name: &'static str, vm: fn() -> Runtime, bound: Option<usize>, at_least: usize) {
     check(name, bound, at_least, &["ok"], move || {
         let vm = vm();
@@ -80,16 +80,16 @@ fn two_callers(name: &'static str, vm: fn() -> Runtime, bound: Option<usize>, at
     });
 }
 
-/// By plain stores.
+/// By plain stores. Bound 1; long 2.
 #[test]
 fn plain_two_callers() {
-    two_callers("modes.plain_two_callers", plain, heavy(), 400);
+    two_callers("modes.plain_two_callers", plain, heavy(), 83_000);
 }
 
-/// By swaps. Bound 0; long 1.
+/// By swaps. Bound 1.
 #[test]
 fn steady_two_callers() {
-    two_callers("modes.steady_two_callers", barging, heaviest(), 40);
+    two_callers("modes.steady_two_callers", barging, Some(1), 186_000);
 }
 
 /// A waiter that called gives up, by a deadline: the release wakes nobody, the next one finds a sound mutex. Bound 3.
@@ -154,11 +154,10 @@ fn a_plain_release_and_a_notification() {
     });
 }
 
-/// A waiter with K gives up while a plain release is late: the one behind it is woken by either. Bound 0; long 1.
+/// A waiter with K gives up while a plain release is late: the one behind it is woken by either. Bound 1.
 #[test]
 fn a_plain_release_and_a_pass_on() {
-    let must: &[&str] = if long() { &["", "ok"] } else { &["ok"] };
-    check("modes.plain_pass_on", heaviest(), 40, must, || {
+    check("modes.plain_pass_on", Some(1), 136_000, &["", "ok"], || {
         let vm = plain();
         let ([a, b, c], [_, tb, _]) = seats(&vm);
         let s = One::new();

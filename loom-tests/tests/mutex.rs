@@ -152,11 +152,11 @@ impl Context for Trap<'_> {
     }
 }
 
-/// A woken waiter panics with K in hand: the next one gets it. Kills a waiter that only clears K. Bound 0; long 1.
+/// A woken waiter panics with K in hand: the next one gets it. Kills a waiter that only clears K. Bound 0, for a thread that
+/// another interrupts while it unwinds makes loom's mutexes look poisoned.
 #[test]
 fn a_panic_passes_on() {
-    let must: &[&str] = if long() { &["", "ok"] } else { &[""] };
-    check("mutex.pass_on_panic", heaviest(), 24, must, || {
+    check("mutex.pass_on_panic", Some(0), 24, &[""], || {
         let vm = barging();
         let ([a, b, c], _) = seats(&vm);
         let s = One::new();
