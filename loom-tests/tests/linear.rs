@@ -302,12 +302,10 @@ fn a_buffer_with_deadlines() {
     check("linear.slot_until", Some(1), 160, &["--", "1-"], || on_slot([PUT_ONE, GET_UNTIL], slot));
 }
 
-/// Two items, so that the producer waits too. Long list only; bound 0.
+/// Two items, so that the producer waits too. Bound 0.
 #[test]
 fn a_buffer_that_is_full() {
-    if long() {
-        check("linear.slot_full", Some(0), 2, &["12"], || on_slot([PUT_TWO, GET_TWO], slot));
-    }
+    check("linear.slot_full", Some(0), 32_000, &["12"], || on_slot([PUT_TWO, GET_TWO], slot));
 }
 
 /// A wait without its loop: who sleeps, who is notified, who gave up.
@@ -416,14 +414,12 @@ fn notifications_and_deadlines() {
     });
 }
 
-/// Two sleepers. Long list only; bound 0.
+/// Two sleepers. Bound 0.
 #[test]
 fn notifications_and_two_sleepers() {
-    if long() {
-        check("linear.event_three", Some(0), 12_000, &["w w 2"], || {
-            on_event([SLEEP, SLEEP, NOTES_FOR_TWO], event)
-        });
-    }
+    check("linear.event_three", Some(0), 49_000, &["w w 2"], || {
+        on_event([SLEEP, SLEEP, NOTES_FOR_TWO], event)
+    });
 }
 
 // ---- the end of a thread ----
