@@ -227,7 +227,10 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         let on = Blocker::new(BlockerKind::Condvar, self.label.clone());
         wait::enter(cx, &on).map_err(|_| WaitError::WouldBlock)?;
         let result = self.wait_inside(cx, mutex, &on, deadline);
-        mutex.leave(cx, result.as_ref().ok().and_then(|acquired| acquired.abandoned_by));
+        // Who inherited has left already.
+        if !matches!(result, Ok(Acquired { abandoned_by: Some(_) })) {
+            wait::leave(cx);
+        }
         result
     }
 
@@ -282,6 +285,10 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
             }
             _ => mutex.take_back(cx, outcome, on, saved).map_err(loss)?,
         };
+        if let Some(dead) = acquired.abandoned_by {
+            // Here: a hook that panics loses the mutex, and the notification goes to the next one.
+            mutex.leave(cx, dead);
+        }
         lost.defuse();
         match outcome {
             _ if acquired.abandoned_by.is_some() => Ok(acquired),

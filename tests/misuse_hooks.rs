@@ -6,8 +6,10 @@ mod scene;
 use scene::misuse::*;
 use scene::*;
 use selvedge::*;
+use std::cell::RefCell;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant};
@@ -285,6 +287,76 @@ fn serve_that_panics() {
         h.join(&mut cx).unwrap();
         works(taken, &mut cx);
     });
+}
+
+/// A notified thread that loses the mutex so passes the notification on.
+#[test]
+fn after_block_that_panics_when_a_notified_thread_inherited() {
+    both_abandoning(|vm| {
+        let mut cx = Hooked::new(vm.attach("main").unwrap());
+        let m = leaked();
+        let c: &'static Condvar<&Mutex> = Box::leak(Box::new(Condvar::new(m)));
+        let second = vm.spawn("second", |cx| {
+            until(cx, "the first waits", || c.waiters() == 1);
+            let _held = m.lock(cx).unwrap();
+            c.wait(cx)
+        });
+        let second = second.unwrap();
+        let dead = vm.spawn("dead", |cx| {
+            until(cx, "both wait", || c.waiters() == 2);
+            m.acquire(cx).unwrap();
+            assert_eq!(c.notify_one(cx), Ok(true));
+            Unit::Ok(())
+        });
+        let dead = dead.unwrap();
+        m.acquire(&mut cx).unwrap();
+        cx.hook(AFTER, |_| quiet_panic("hook"));
+        let caught = catch_unwind(AssertUnwindSafe(|| ignore(c.wait(&mut cx))));
+        assert_eq!(message(caught.unwrap_err()), "hook");
+        let told = second.join_until(&mut cx, guard_time()).expect("it was notified");
+        assert_eq!(told.abandoned_by, Some(dead.id()));
+        works(m, &mut cx);
+        dead.join(&mut cx).unwrap();
+    });
+}
+
+/// The hook puts another token in the place of the one that inherited, and panics: the news is not lost with it.
+#[test]
+fn after_block_that_swaps_the_token_of_the_heir() {
+    for keeps in [false, true] {
+        guarded(move || {
+            let vm = Runtime::builder().owner_death(OwnerDeath::Abandon).build();
+            let mut cx = Hooked::new(vm.attach("main").unwrap());
+            let heir = cx.me.id();
+            let mut spare = Some(Runtime::new().attach("spare").unwrap());
+            let m = leaked();
+            let dead = vm.spawn("dead", move |cx| {
+                m.acquire(cx).unwrap();
+                until(cx, "somebody waits", || m.waiters() == 1);
+                Unit::Ok(())
+            });
+            let dead = dead.unwrap().id();
+            until(&mut cx, "held", || m.owner().is_some());
+            let kept = Rc::new(RefCell::new(None));
+            let k = kept.clone();
+            cx.hook(AFTER, move |me| {
+                let old = std::mem::replace(me, spare.take().unwrap());
+                if keeps {
+                    *k.borrow_mut() = Some(old);
+                }
+                quiet_panic("hook")
+            });
+            let caught = catch_unwind(AssertUnwindSafe(|| drop(m.lock(&mut cx))));
+            assert_eq!(message(caught.unwrap_err()), "hook");
+            let mut next = match kept.take() {
+                Some(me) => me,
+                None => vm.attach("next").unwrap(),
+            };
+            let told = m.lock(&mut next).unwrap().abandoned_by();
+            assert_eq!(told, Some(if keeps { dead } else { heir }));
+            works(m, &mut next);
+        });
+    }
 }
 
 /// Waiting is allowed in `serve`, even for what the interrupted wait is about.

@@ -223,34 +223,40 @@ impl Mutex {
         });
         // A hook that panics must not leave a level behind that nobody gives back.
         let held = result.is_ok().then(|| Guard::new(self, Stamp::now(cx.me())));
-        self.leave(cx, result.as_ref().ok().and_then(|acquired| acquired.abandoned_by));
+        match result {
+            Ok(Acquired { abandoned_by: Some(dead) }) => self.leave(cx, dead),
+            _ => wait::leave(cx),
+        }
         std::mem::forget(held);
         result
     }
 
-    /// The end of a wait for the mutex. A hook that panics would keep from the caller that the mutex is the one of `dead`:
-    /// then it is that thread's again, and the next one is told.
-    pub(crate) fn leave(&self, cx: &mut dyn Context, dead: Option<ThreadId>) {
-        let Some(dead) = dead else { return wait::leave(cx) };
+    /// The end of a wait in which the caller took the mutex from `dead`. A hook that panics would keep that from the caller:
+    /// then the mutex is that thread's again, and the next one is told.
+    pub(crate) fn leave(&self, cx: &mut dyn Context, dead: ThreadId) {
+        // Before the hook, which may put another token in the place of this one.
+        let me = cx.me();
+        let (record, id, runtime) = (me.record(), me.id(), me.runtime().clone());
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| wait::leave(cx))) {
-            self.leave_to(dead, cx.me());
+            if self.leave_to(dead, record, id) && !planted("left-without-telling") {
+                // Who queued meanwhile waits for this thread's release.
+                runtime.tell_orphans(dead);
+            }
             resume_unwind(panic);
         }
     }
 
-    /// Gives all levels back to the dead thread from which the caller took the mutex. Nothing, if it has freed it since.
+    /// Gives all levels of the calling thread back to the dead one from which it took the mutex. False: it has them no more;
+    /// if it is over itself, the next one is told of it.
     #[cold]
-    fn leave_to(&self, dead: ThreadId, me: &Participant) {
-        if !self.is_owner(me) {
-            return;
+    fn leave_to(&self, dead: ThreadId, record: &'static Record, id: ThreadId) -> bool {
+        // On the thread `id`, if that lives at all: then nobody else changes whether it owns the mutex.
+        if record.id_bits() != id.get() || self.owner().map(Owner::id) != Some(id) {
+            return false;
         }
-        me.record().count_loss(me.id(), std::ptr::from_ref(self).addr());
+        record.count_loss(id, std::ptr::from_ref(self).addr());
         self.set_more(0);
-        drop(self.change_owner(me.id(), dead));
-        // Who queued meanwhile waits for this thread's release.
-        if !planted("left-without-telling") {
-            me.runtime().tell_orphans(dead);
-        }
+        self.change_owner(id, dead).is_some()
     }
 
     /// Takes the mutex, or queues for it, until it has it or may not wait any longer. Ends with or without the mutex, never
