@@ -235,12 +235,11 @@ impl Mutex {
     /// then the mutex is that thread's again, and the next one is told.
     pub(crate) fn leave(&self, cx: &mut dyn Context, dead: ThreadId) {
         // Before the hook, which may put another token in the place of this one.
-        let me = cx.me();
-        let (record, id, runtime) = (me.record(), me.id(), me.runtime().clone());
+        let (record, id) = (cx.me().record(), cx.me().id());
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| wait::leave(cx))) {
             if self.leave_to(dead, record, id) && !planted("left-without-telling") {
-                // Who queued meanwhile waits for this thread's release.
-                runtime.tell_orphans(dead);
+                // Who queued meanwhile waits for this thread's release. Any runtime tells them all.
+                cx.me().runtime().tell_orphans(dead);
             }
             resume_unwind(panic);
         }

@@ -448,7 +448,7 @@ fn raise(panics: Vec<Box<dyn Any + Send>>) {
 }
 
 /// Drops a value of the VM where a panic of its destructor has nowhere to go: the panic hook has reported it.
-pub(super) fn drop_quietly<T>(value: T) {
+pub(crate) fn drop_quietly<T>(value: T) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
         // Its destructor could go on for ever.
         std::mem::forget(payload);

@@ -44,6 +44,7 @@ pub use exit::{Exit, JoinHandle};
 pub(crate) use exit::{Finish, Slot};
 pub use graph::{Lag, Laggard, WaitGraph, WaitRow};
 pub use host::Host;
+pub(crate) use life::drop_quietly;
 pub use life::{Delivery, Signal, Thread};
 pub(crate) use participant::Mask;
 pub use participant::{Context, Participant};

@@ -28,7 +28,7 @@ use crate::shim::{self, planted};
 use crate::thread::baton::{Baton, Deadline};
 use crate::thread::record::{self, Record};
 use crate::thread::waits::{Edge, Report, Waits};
-use crate::thread::{Blocker, Context, Cycle, Mask, Participant};
+use crate::thread::{Blocker, Context, Cycle, Mask, Participant, drop_quietly};
 use std::time::Instant;
 
 pub use point::{Outside, Polled, no_blocking, outside, safe_point, uninterruptible, yield_now};
@@ -81,8 +81,9 @@ pub(crate) fn enter(cx: &mut dyn Context, on: &Blocker) -> Result<(), WouldBlock
 
 /// The end of step 5.
 pub(crate) fn leave(cx: &mut dyn Context) {
-    drop(cx.me().record().take_kept());
     hook(cx, |cx| cx.after_block());
+    // Destructors of the VM: when the hook is done (R7), and a panic of theirs is not this wait's.
+    cx.me().record().take_kept().into_iter().for_each(drop_quietly);
 }
 
 /// Step 5 after SERVE: the wait is over for now, its hook too; answers, and enters again.
@@ -397,4 +398,57 @@ fn once(me: &Participant, site: &dyn Site, on: &Blocker, deadline: Option<Instan
         Outcome::OwnerDied => unreachable!("only a mutex has an owner"),
         Outcome::Serve => return None,
     })
+}
+
+#[cfg(all(test, not(any(selvedge_loom, selvedge_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::shim::{Arc, AtomicU32, Ordering::*};
+    use crate::thread::{BlockerKind, Link, Runtime};
+
+    struct Vm {
+        me: Participant,
+        blocked: Arc<AtomicU32>,
+    }
+    impl Context for Vm {
+        fn me(&self) -> &Participant {
+            &self.me
+        }
+        fn me_mut(&mut self) -> &mut Participant {
+            &mut self.me
+        }
+        fn before_block(&mut self, _: &Blocker) {
+            self.blocked.swap(1, Relaxed);
+        }
+        fn after_block(&mut self) {
+            self.blocked.swap(0, Relaxed);
+        }
+    }
+
+    /// Notes whether the VM was between its hooks.
+    struct Bomb(Arc<AtomicU32>, Arc<AtomicU32>);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            self.1.swap(1 + self.0.load(Relaxed), Relaxed);
+            std::panic::resume_unwind(Box::new("bomb"));
+        }
+    }
+
+    #[test]
+    fn a_report_that_nobody_got_is_dropped_after_the_hooks() {
+        // With the baton a thread has dropped its own handle before its joiner runs.
+        let vm = Runtime::builder().baton(true).build();
+        let me = vm.attach("main").unwrap();
+        let (blocked, dropped) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let mut cx = Vm { me, blocked: blocked.clone() };
+        let (b, d) = (blocked.clone(), dropped.clone());
+        let over = vm.spawn("over", move |_| Ok::<_, ()>(Arc::new(Bomb(b, d)))).unwrap();
+        drop(over.thread().join(&mut cx).unwrap());
+        let on = Blocker::new(BlockerKind::Sleep, None);
+        let link = Link { thread: over.thread().clone(), waits_for: on.clone(), holds: on };
+        drop(over);
+        cx.me.record().keep(Cycle::new(vec![link]));
+        sleep_until(&mut cx, Instant::now()).unwrap();
+        assert_eq!((dropped.load(Relaxed), blocked.load(Relaxed)), (1, 0));
+    }
 }
