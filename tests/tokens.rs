@@ -1,10 +1,14 @@
 //! What a VM can do to its own token: replace it in a hook, reach it by a way of its own in a request. Safe code, so nothing
 //! worse than an error or a panic may come of it.
 
+mod scene;
+
+use scene::*;
 use selvedge::*;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -129,4 +133,47 @@ fn a_request_does_not_wait_inside_a_wait() {
     stop.send(()).unwrap();
     stranger.join().unwrap();
     TOKEN.with(|t| *t.borrow_mut() = None);
+}
+
+/// Foreign code with a second context of its thread: it is outside there, whatever the context is asked for.
+#[test]
+fn a_second_context_outside() {
+    for baton in [false, true] {
+        guarded(move || {
+            let vm = Runtime::builder().baton(baton).build();
+            let token = Rc::new(vm.attach("main").unwrap());
+            let (mut first, mut second) =
+                [(); 2].map(|()| Shared { token: token.clone(), asks: false }).into();
+            let m = leaked();
+            let idle = flag();
+            let other = idler(&vm, "other", &idle);
+            let (cx, deadline) = (&mut second, Instant::now());
+            outside(&mut first, |o| {
+                assert_eq!(sleep_until(cx, deadline), Err(SleepError::WouldBlock));
+                assert!(matches!(other.join(cx), Err(JoinFailure::Wait(JoinError::WouldBlock))));
+                let held = m.lock(cx).unwrap();
+                assert_eq!(Condvar::new(m).wait(cx), Err(WaitError::WouldBlock));
+                drop(held);
+                let _ = yield_now(cx);
+                // Both ways to go further out and to come in, one within the other.
+                outside(cx, |p| {
+                    p.inside(|cx| {
+                        sleep_until(cx, deadline).unwrap();
+                        o.inside(|cx| sleep_until(cx, deadline)).unwrap();
+                        sleep_until(cx, deadline).unwrap();
+                    });
+                    o.inside(|cx| {
+                        p.inside(|cx| sleep_until(cx, deadline)).unwrap();
+                        sleep_until(cx, deadline).unwrap();
+                    });
+                });
+                assert_eq!(sleep_until(cx, deadline), Err(SleepError::WouldBlock));
+                o.inside(|cx| sleep_until(cx, deadline)).unwrap();
+                assert_eq!(sleep_until(cx, deadline), Err(SleepError::WouldBlock));
+            });
+            idle.store(true, SeqCst);
+            other.join(&mut first).unwrap();
+            sleep_until(&mut second, deadline).unwrap();
+        });
+    }
 }

@@ -1,6 +1,6 @@
 //! The wait: the one order in which every primitive sleeps, and the only caller of the parker.
 //!
-//! 1. `enter`: refuse in a hook or a `no_blocking` scope; answer requests; `before_block`.
+//! 1. `enter`: refuse in a hook, a `no_blocking` scope or outside; answer requests; `before_block`.
 //! 2. The primitive: `begin`, queue under its lock, look again.
 //! 3. `sleep`: publish the entry (blocker and edge); check that the owner lives; look for a deadlock; the gate to SAFE (or a request ends the wait with
 //!    SERVE); give the baton up; park until the claim word says how the wait ended; take the turn; leave SAFE, behind any
@@ -69,10 +69,12 @@ fn hook(cx: &mut dyn Context, f: impl FnOnce(&mut dyn Context)) {
 
 /// Step 1.
 pub(crate) fn enter(cx: &mut dyn Context, on: &Blocker) -> Result<(), WouldBlock> {
-    if cx.me().mask().no_blocking {
+    let seen = cx.me().record().gate().look();
+    // SAFE: this thread is outside, and has a second context there.
+    if cx.me().mask().no_blocking || seen.is_safe() {
         return Err(WouldBlock);
     }
-    if cx.me().record().gate().look().asked() {
+    if seen.asked() {
         answer(cx);
     }
     hook(cx, |cx| cx.before_block(on));

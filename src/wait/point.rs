@@ -74,8 +74,8 @@ fn poll(cx: &mut dyn Context) -> Polled {
 }
 
 /// Lets other threads run; a safe point too. Under the baton the thread queues behind all that are ready, and returns when
-/// its turn comes; inside [`no_blocking`] or a hook it keeps the baton. In parallel mode it gives the rest of its time
-/// slice to the system.
+/// its turn comes; inside [`no_blocking`] or a hook it keeps the baton, [`outside`] it has none. In parallel mode it gives
+/// the rest of its time slice to the system.
 ///
 /// # Blocking
 /// Under the baton, yes: between [`before_block`](Context::before_block) and [`after_block`](Context::after_block).
@@ -86,7 +86,7 @@ pub fn yield_now<C: Context>(cx: &mut C) -> Polled {
         shim::yield_now();
         return before;
     }
-    if cx.me().mask().no_blocking {
+    if cx.me().mask().no_blocking || cx.me().record().gate().look().is_safe() {
         return before;
     }
     let on = Blocker::new(BlockerKind::Turn, None);
@@ -123,18 +123,20 @@ impl Polled {
 /// before.
 ///
 /// # Blocking
-/// `f` may block as it likes, by foreign means; it has no context to wait with. The way back waits for the baton and for
-/// whoever works on this thread's behalf; no signal and no shutdown ends that.
+/// `f` may block as it likes, by foreign means; it has no context to wait with, and a wait by a second context of the thread
+/// fails with `WouldBlock`. The way back waits for the baton and for whoever works on this thread's behalf; no signal and no
+/// shutdown ends that.
 /// # Ordering
 /// Everything before the call happens-before what others do for the thread meanwhile; that happens-before the return.
 /// # Cost
 /// Nothing pending, no baton: two read-modify-writes.
 pub fn outside<C: Context, R>(cx: &mut C, f: impl FnOnce(&mut Outside<'_, C>) -> R) -> R {
-    if cx.me().record().gate().look().asked() {
+    let seen = cx.me().record().gate().look();
+    if seen.asked() && !seen.is_safe() {
         answer(cx);
     }
     let mut o = Outside { cx, out: false };
-    o.go_out();
+    o.out = o.go_out();
     let r = f(&mut o);
     drop(o);
     r
@@ -143,6 +145,7 @@ pub fn outside<C: Context, R>(cx: &mut C, f: impl FnOnce(&mut Outside<'_, C>) ->
 /// The inside of [`outside`].
 pub struct Outside<'a, C: Context> {
     cx: &'a mut C,
+    /// It went out by this.
     out: bool,
 }
 
@@ -150,34 +153,45 @@ impl<C: Context> Outside<'_, C> {
     /// Calls back into the VM: the thread runs again for as long as `f` does.
     pub fn inside<R>(&mut self, f: impl FnOnce(&mut C) -> R) -> R {
         /// Goes out again, also when `f` panics: the foreign code in between may catch that.
-        struct Again<'o, 'c, C: Context>(&'o mut Outside<'c, C>);
+        struct Again<'o, 'c, C: Context>(&'o mut Outside<'c, C>, bool);
         impl<C: Context> Drop for Again<'_, '_, C> {
             fn drop(&mut self) {
-                self.0.go_out();
+                if self.1 {
+                    self.0.go_out();
+                }
             }
         }
-        self.come_in();
-        let again = Again(self);
+        let came_in = self.come_in();
+        let again = Again(self, came_in);
         f(again.0.cx)
     }
 
-    /// Raises no panic: a request that does is raised at the next safe point.
-    fn go_out(&mut self) {
-        safe_whatever_comes(self.cx.me());
-        self.out = true;
-        if let Some(baton) = self.cx.me().runtime().baton() {
+    /// False: the thread is outside already, by a second context. Raises no panic: a request that does is raised at the next
+    /// safe point.
+    fn go_out(&mut self) -> bool {
+        let me = self.cx.me();
+        if me.record().gate().look().is_safe() {
+            return false;
+        }
+        safe_whatever_comes(me);
+        if let Some(baton) = me.runtime().baton() {
             baton.release(None);
         }
+        true
     }
 
-    fn come_in(&mut self) {
+    /// False: the thread runs already, by a second context.
+    fn come_in(&mut self) -> bool {
         let me: &Participant = self.cx.me();
+        if !me.record().gate().look().is_safe() {
+            return false;
+        }
         if let Some(baton) = me.runtime().baton() {
             baton.ready(me.record().waiter());
             take_turn(me.record());
         }
         come_back(me.record());
-        self.out = false;
+        true
     }
 }
 
