@@ -444,7 +444,7 @@ impl Context for Leaver {
 /// meanwhile is told in the end, whether it came first, queued behind, or came last. Kills a leaver that tells nobody. Bound 2.
 #[test]
 fn a_mutex_is_left_to_the_dead_again() {
-    check("deadlock.left_to_the_dead", Some(2), 50, &["told"], || {
+    check("deadlock.left_to_the_dead", Some(2), 40_000, &["told"], || {
         let schedule = Schedule::new().hand_over_after(None);
         let vm = Runtime::builder().schedule(schedule).owner_death(OwnerDeath::Abandon).build();
         let me = vm.attach(()).unwrap();
