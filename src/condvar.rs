@@ -21,6 +21,7 @@
 
 use crate::error::NotOwner;
 use crate::failure::{LockError, Loss, WaitError};
+use crate::id::ThreadId;
 use crate::mutex::{Acquired, Mutex};
 use crate::park::{Entry, Outcome, Queue, QueueGuard, Refusal, Ticket, Wake};
 use crate::shim::{Arc, const_fn};
@@ -197,7 +198,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
     }
 
     /// A notified waiter leaves without the mutex: the notification goes to the next one. The caller owns nothing.
-    fn pass_notification_on(&self, mutex: &Mutex, mine: &'static Record) {
+    fn pass_notification_on(&self, mutex: &Mutex, mine: &'static Record, me: ThreadId) {
         let mut queue = self.queue.lock();
         let mut lockers = mutex.call();
         while let Some(ticket) = queue.pop() {
@@ -207,7 +208,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
                     drop(queue);
                     mutex.wake(lockers);
                     // The owner does not look for the waiter, as a notifier would that blocks later (deadlock I2).
-                    return wait::look_for_another(mine, ticket.entry().id);
+                    return wait::look_for_another(mine, me, ticket.entry().id);
                 }
                 Moved::Woken(wake) => {
                     drop((lockers, queue));
@@ -263,7 +264,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         let mut lost = OnDrop::new(|| {
             record.count_loss(id, object);
             if was_moved {
-                self.pass_notification_on(mutex, record);
+                self.pass_notification_on(mutex, record, id);
             }
         });
         if !matches!(outcome, Outcome::Granted | Outcome::Woken) {

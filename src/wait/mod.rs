@@ -172,11 +172,11 @@ pub(crate) fn sleep(me: &Participant, plan: Plan<'_>) -> Slept {
     if planted("look-before-publishing") {
         let mut waits = waits;
         let verdict = judge(record, &mut waits);
-        act(record, record, verdict);
+        act(record, me.id(), record, verdict);
         record.with_waits(|w| *w = Some(waits));
     } else {
         let verdict = record.with_waits(|w| judge(record, w.insert(waits)));
-        act(record, record, verdict);
+        act(record, me.id(), record, verdict);
     }
     let outcome = doze(me, epoch, deadline);
     Slept { outcome, report: entry.take().and_then(|w| w.report) }
@@ -220,21 +220,28 @@ fn judge(record: &'static Record, w: &mut Waits) -> Verdict {
     }
 }
 
-/// For the thread of `mine`, with no internal lock held.
-fn act(mine: &'static Record, record: &'static Record, verdict: Verdict) {
+/// For the thread `me` of the record `mine`, with no internal lock held.
+fn act(mine: &'static Record, me: ThreadId, record: &'static Record, verdict: Verdict) {
     match verdict {
         Verdict::Nothing => {}
-        Verdict::Look => deadlock::look_from(record, |cycle| mine.keep(cycle)),
+        Verdict::Look => deadlock::look_from(record, |cycle| {
+            // A hook may have ended `me`: then the record is another thread's, and its reports too.
+            if mine.id_bits() == me.get() {
+                mine.keep(cycle);
+            } else {
+                drop_quietly(cycle);
+            }
+        }),
         Verdict::Orphaned(wake) => wake.now(),
     }
 }
 
 /// Somebody without the mutex moved the waiter of `id` to its queue: is the owner dead, does that close a ring? For the thread
-/// of `mine`, with no internal lock held.
-pub(crate) fn look_for_another(mine: &'static Record, id: ThreadId) {
+/// `me` of the record `mine`, with no internal lock held.
+pub(crate) fn look_for_another(mine: &'static Record, me: ThreadId, id: ThreadId) {
     let Some(record) = record::find(id) else { return };
     let verdict = record.with_waits(|w| w.as_mut().map(|w| judge(record, w)));
-    act(mine, record, verdict.unwrap_or(Verdict::Nothing));
+    act(mine, me, record, verdict.unwrap_or(Verdict::Nothing));
 }
 
 fn doze(me: &Participant, epoch: Epoch, deadline: Option<Instant>) -> Outcome {
