@@ -138,13 +138,13 @@ fn the_report_says_who_holds_and_waits_for_what() {
 fn reports_have_one_line_whatever_the_names() {
     both(|vm| {
         let mut cx = vm.attach("ma\nin").unwrap();
-        let m = Arc::new(Mutex::named("m\r\n"));
+        let m = Arc::new(Mutex::named("m\u{2028}\n"));
         m.acquire(&mut cx).unwrap();
         let n = m.clone();
         let t = vm.spawn("\x1b[t", move |cx| n.lock(cx).map(drop)).unwrap();
         until_blocked(&mut cx, &t, BlockerKind::Mutex);
         assert_eq!(t.blocker().unwrap().to_string(), "mutex m  ");
-        assert_eq!(t.blocker().unwrap().name(), Some("m\r\n"), "the name is what it was");
+        assert_eq!(t.blocker().unwrap().name(), Some("m\u{2028}\n"), "the name is what it was");
         let Err(JoinError::Deadlock(cycle)) = t.thread().join(&mut cx) else {
             panic!("a deadlock");
         };

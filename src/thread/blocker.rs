@@ -46,13 +46,10 @@ impl fmt::Debug for Name {
     }
 }
 
-/// A name as a report of one line shows it: control characters are spaces.
+/// A name as a report of one line shows it: control characters and what breaks a line are spaces.
 pub(super) fn flat(name: &str) -> Cow<'_, str> {
-    if name.contains(char::is_control) {
-        name.replace(char::is_control, " ").into()
-    } else {
-        name.into()
-    }
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if name.contains(breaks) { name.replace(breaks, " ").into() } else { name.into() }
 }
 
 /// How a VM recognises a primitive in a [`Blocker`]: a name for people, a tag for the VM.
