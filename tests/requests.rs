@@ -495,3 +495,37 @@ fn hooks_run_around_waits_only_and_know_what_for() {
         assert_eq!(cx.1, ["sleep", "-"]);
     });
 }
+
+/// Requests that only the thread can answer pile up while it is outside: one more costs what the first one did.
+#[test]
+fn many_requests_to_a_thread_outside() {
+    const N: u32 = 100_000;
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let (out, go, done) = (flag(), flag(), Arc::new(AtomicU32::new(0)));
+        let (is_out, gone) = (out.clone(), go.clone());
+        let h = vm.spawn("outside", move |cx| {
+            outside(cx, |_| {
+                is_out.store(true, SeqCst);
+                while !gone.load(SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            let _ = safe_point(cx);
+            Unit::Ok(())
+        });
+        let h = h.unwrap();
+        until(&mut cx, "it is outside", || out.load(SeqCst));
+        for n in 0..N {
+            let done = done.clone();
+            h.ask_owner(move || assert_eq!(done.fetch_add(1, SeqCst), n, "in order")).unwrap();
+        }
+        let answered = flag();
+        let a = answered.clone();
+        h.ask(move || a.store(true, SeqCst)).unwrap();
+        assert!(answered.load(SeqCst), "others are answered at once all the same");
+        go.store(true, SeqCst);
+        h.join(&mut cx).unwrap();
+        assert_eq!(done.load(SeqCst), N);
+    });
+}

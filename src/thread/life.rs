@@ -97,6 +97,8 @@ struct Inbox {
     alive: bool,
     signals: VecDeque<Signal>,
     requests: VecDeque<Request>,
+    /// So many at the front are known to be for the thread alone: a proxy does not go through them again.
+    kept: usize,
 }
 
 pub(crate) struct Life {
@@ -125,7 +127,8 @@ impl Thread {
         record: &'static Record,
         policy: SignalPolicy,
     ) -> Self {
-        let inbox = Inbox { alive: true, signals: VecDeque::new(), requests: VecDeque::new() };
+        let (signals, requests) = (VecDeque::new(), VecDeque::new());
+        let inbox = Inbox { alive: true, signals, requests, kept: 0 };
         let (inbox, exit) = (Mutex::new(inbox), ExitCell::new());
         Self(Arc::new(Life { id, runtime, name, age, record, policy, inbox, exit }))
     }
@@ -317,26 +320,19 @@ impl Thread {
         let mut panics = Vec::new();
         let coming = loop {
             gate.clear_request_for_another();
-            let mut kept = VecDeque::new();
-            while let Some(request) = self.pop_request() {
-                if request.owner_only {
-                    kept.push_back(request);
-                } else if let Err(e) = catch_unwind(AssertUnwindSafe(request.run)) {
+            while let Some(request) = self.pop_request_for_another() {
+                if let Err(e) = catch_unwind(AssertUnwindSafe(request.run)) {
                     panics.push(e);
                 }
             }
-            let unanswered = !kept.is_empty();
-            if unanswered {
-                let mut inbox = self.0.inbox.lock();
-                kept.append(&mut inbox.requests);
-                inbox.requests = kept;
-                // Its wait ends; it cannot begin another one before TAKEN is given back. A thread that is over has none.
-                let alive = inbox.alive;
-                let wake = alive.then(|| self.0.record.waiter().claim_any(Outcome::Serve));
-                drop(inbox);
-                if let Some(Some(wake)) = wake {
-                    wake.now();
-                }
+            let inbox = self.0.inbox.lock();
+            let unanswered = inbox.kept != 0;
+            // Its wait ends; it cannot begin another one before TAKEN is given back. A thread that is over has none.
+            let ends = unanswered && inbox.alive;
+            let wake = ends.then(|| self.0.record.waiter().claim_any(Outcome::Serve)).flatten();
+            drop(inbox);
+            if let Some(wake) = wake {
+                wake.now();
             }
             if let GiveBack::Done(coming) = gate.give_back(unanswered) {
                 break coming;
@@ -359,12 +355,24 @@ impl Thread {
             let run = Box::new(move || raise(panics));
             let mut inbox = self.0.inbox.lock();
             inbox.requests.push_front(Request { run, owner_only: true });
+            inbox.kept += 1;
             let _ = self.0.record.gate().request();
         }
     }
 
     fn pop_request(&self) -> Option<Request> {
-        self.0.inbox.lock().requests.pop_front()
+        let mut inbox = self.0.inbox.lock();
+        inbox.kept = inbox.kept.saturating_sub(1);
+        inbox.requests.pop_front()
+    }
+
+    /// The next request that anybody may answer.
+    fn pop_request_for_another(&self) -> Option<Request> {
+        let inbox = &mut *self.0.inbox.lock();
+        while inbox.requests.get(inbox.kept)?.owner_only {
+            inbox.kept += 1;
+        }
+        inbox.requests.remove(inbox.kept)
     }
 
     /// Clears REQ and carries out all requests. Own thread only, with no wait on.
