@@ -435,7 +435,10 @@ fn a_condition_variable_of_two_runtimes() {
             });
             h.unwrap()
         };
-        let (ha, hb) = (waits(&a), waits(&b));
+        // One after the other: two runtimes do not wait for each other's lock.
+        let ha = waits(&a);
+        until(&mut ca, "one waits", || c.waiters() == 1 && m.owner().is_none());
+        let hb = waits(&b);
         until(&mut ca, "two wait", || c.waiters() == 2 && m.owner().is_none());
         let held = m.lock(&mut ca).unwrap();
         assert_eq!(c.notify_all(&ca), Ok(2));
