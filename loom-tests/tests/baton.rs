@@ -15,7 +15,7 @@ fn vm() -> Runtime {
 /// side, baton I1. Bound 3.
 #[test]
 fn the_baton_publishes_and_keeps_the_order() {
-    check("baton.yield", Some(3), 50, &["abcd"], || {
+    check("baton.yield", Some(3), 5600, &["abcd"], || {
         let vm = vm();
         let main = &mut vm.attach(()).unwrap();
         let log = Arc::new(Log::new());
@@ -39,7 +39,7 @@ fn the_baton_publishes_and_keeps_the_order() {
 /// A thread that comes from outside queues for the baton behind those that are ready. Bound 3.
 #[test]
 fn a_thread_comes_back_from_outside() {
-    check("baton.outside", Some(3), 50, &["acb"], || {
+    check("baton.outside", Some(3), 6100, &["acb"], || {
         let vm = vm();
         let main = &mut vm.attach(()).unwrap();
         let log = Arc::new(Log::new());
@@ -63,7 +63,7 @@ fn a_thread_comes_back_from_outside() {
 /// Bound 1; long 2.
 #[test]
 fn a_lock_and_a_deadline_under_the_baton() {
-    check("baton.lock", heavy(), 50, &["atb"], || {
+    check("baton.lock", heavy(), 10_000, &["atb"], || {
         let vm = vm();
         let main = &mut vm.attach(()).unwrap();
         let s = Arc::new((Mutex::new(), Log::new()));
@@ -98,7 +98,7 @@ fn a_lock_and_a_deadline_under_the_baton() {
 /// Shutdown under the baton: every blocked thread gets its turn, and ends. Bound 2.
 #[test]
 fn shutdown_under_the_baton() {
-    check("baton.shutdown", Some(2), 10, &["ms"], || {
+    check("baton.shutdown", Some(2), 7300, &["ms"], || {
         let vm = vm();
         let main = &mut vm.attach(()).unwrap();
         let s = Arc::new((Mutex::new(), Log::new()));
@@ -123,7 +123,7 @@ fn shutdown_under_the_baton() {
 /// turn for it (baton I1, wait I3), the request runs once. Bound 1; long 2.
 #[test]
 fn a_stranger_ends_a_wait_under_the_baton() {
-    check("baton.stranger", heavy(), 50, &["rRw", "rwR", "wrR", "wr", "rw"], || {
+    check("baton.stranger", heavy(), 10_000, &["rRw", "rwR", "wrR", "wr", "rw"], || {
         let vm = vm();
         let main = &mut vm.attach(()).unwrap();
         let s = Arc::new((Mutex::new(), Log::new()));

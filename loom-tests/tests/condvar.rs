@@ -124,7 +124,7 @@ fn a_deadline_races_a_notification() {
 /// Wait, notify and signal: whoever wins, the waiter holds the mutex and has the signal (R3). Bound 2.
 #[test]
 fn a_signal_races_a_notification() {
-    check("condvar.signal_vs_notify", Some(2), 20_000, &["had", "int", "ok"], || {
+    check("condvar.signal_vs_notify", Some(2), 110_000, &["had", "int", "ok"], || {
         let vm = barging();
         let ([a, b, c], [_, tb, _]) = seats(&vm);
         let s = shared();
@@ -198,7 +198,7 @@ fn notify_all_wakes_all() {
         false => &["okok"],
         true => &["hadhad", "hadok", "okhad", "okok"],
     };
-    check("condvar.notify_all", heaviest(), 1_000, must, || {
+    check("condvar.notify_all", heaviest(), 48_000, must, || {
         let vm = barging();
         let ([a, b, c], _) = seats(&vm);
         let s = shared();
@@ -220,7 +220,7 @@ fn notify_all_wakes_all() {
 /// is found there by its own notification only. Bound 2.
 #[test]
 fn a_stale_claim_does_not_end_the_next_wait() {
-    check("condvar.stale_claim", Some(2), 900, &["hadok", "okok", "timehad", "timeok"], || {
+    check("condvar.stale_claim", Some(2), 44_000, &["hadok", "okok", "timehad", "timeok"], || {
         let vm = barging();
         let ([a, b], _) = seats(&vm);
         let s = shared();
@@ -251,7 +251,7 @@ fn a_stale_claim_does_not_end_the_next_wait() {
 /// Bound 2.
 #[test]
 fn shutdown_ends_the_re_acquire() {
-    check("condvar.shutdown_vs_reacquire", Some(2), 1, &["", "had", "lost", "ok"], || {
+    check("condvar.shutdown_vs_reacquire", Some(2), 35_000, &["", "had", "lost", "ok"], || {
         let vm = barging();
         let ([a, b, c], _) = seats(&vm);
         let s = shared();
@@ -299,7 +299,7 @@ fn a_lost_waiter_passes_its_notification_on() {
     check(
         "condvar.lost_passes_on",
         Some(2),
-        400,
+        23_000,
         &["not notified", "passed on", "too late"],
         || {
             let vm = barging();
@@ -357,7 +357,7 @@ fn a_condition_wait_serves() {
 /// and the last of them notifies (mutex I3). Bound 0, with a switch in the middle; long 1.
 #[test]
 fn two_are_on_their_way() {
-    check("condvar.two_in_flight", heaviest(), 40, &["bcm", "cbm"], || {
+    check("condvar.two_in_flight", heaviest(), 16_000, &["bcm", "cbm"], || {
         let vm = barging();
         let ([a, b, c], _) = seats(&vm);
         let s = shared();

@@ -69,7 +69,7 @@ fn two_threads_hold_crosswise() {
 fn two_threads_cross() {
     // It takes two for the second thread to be the last.
     let must = if long() { &["", "a", "b"][..] } else { &["", "a"] };
-    check("deadlock.cross", heavy(), 100, must, || {
+    check("deadlock.cross", heavy(), 1200, must, || {
         let vm = vm();
         let ([a, b], _) = seats(&vm);
         let s = Many::<2>::new();
@@ -90,7 +90,7 @@ fn two_threads_cross() {
 fn three_threads_chase_each_other() {
     // Without a preemption the last thread to begin is the last to wait; the first one needs two.
     let must = if long() { &["b", "c"][..] } else { &["c"] };
-    check("deadlock.ring_of_3", heaviest(), 100, must, || {
+    check("deadlock.ring_of_3", heaviest(), 320, must, || {
         let vm = vm();
         let (mut seats, _) = seats::<3>(&vm);
         let s = Many::<3>::new();
@@ -142,7 +142,7 @@ fn a_ring_that_never_stood() {
 /// A thread joins another that waits for a mutex of the first. Bound 1; long 2.
 #[test]
 fn a_join_and_a_mutex_make_a_ring() {
-    check("deadlock.join_and_mutex", heavy(), 100, &["join", "lock"], || {
+    check("deadlock.join_and_mutex", heavy(), 820, &["join", "lock"], || {
         let vm = vm();
         let main = &mut vm.attach(()).unwrap();
         let m = Arc::new(Mutex::new());
@@ -183,7 +183,7 @@ fn a_join_and_a_mutex_make_a_ring() {
 /// Bound 3.
 #[test]
 fn a_hand_over_in_flight_is_no_ring() {
-    check("deadlock.hand_over_in_flight", Some(3), 100, &["b"], || {
+    check("deadlock.hand_over_in_flight", Some(3), 4200, &["b"], || {
         let schedule = Schedule::new().hand_over_after(None).fair(true).detect_deadlocks(true);
         let vm = Runtime::builder().schedule(schedule).build();
         let (mut seats, _) = seats::<2>(&vm);
@@ -204,7 +204,7 @@ fn a_hand_over_in_flight_is_no_ring() {
 /// A thread whose wait was ended by a signal, and whose entry still stands, does not wait. Bound 1; long 2.
 #[test]
 fn a_claimed_wait_is_no_part_of_a_ring() {
-    check("deadlock.claimed_but_info_not_cleared", heavy(), 50, &["int"], || {
+    check("deadlock.claimed_but_info_not_cleared", heavy(), 1000, &["int"], || {
         let vm = vm();
         let (mut seats, [_, tb]) = seats::<2>(&vm);
         let s = Many::<2>::new();
@@ -229,7 +229,7 @@ fn a_claimed_wait_is_no_part_of_a_ring() {
 /// is told, at whatever moment it was moved. Bound 1; long 2.
 #[test]
 fn the_way_back_is_part_of_a_ring() {
-    check("deadlock.morphed_waiter", heavy(), 100, &["back", "lock"], || {
+    check("deadlock.morphed_waiter", heavy(), 5800, &["back", "lock"], || {
         let vm = vm();
         let (mut seats, _) = seats::<2>(&vm);
         let s = Arc::new((Condvar::new(Arc::new(Mutex::new())), Mutex::new(), Log::new()));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// that is marked after the joiners were woken. Bound 3.
 #[test]
 fn an_end_races_a_join() {
-    check("join.exit_publishes", Some(3), 50, &["7w"], || {
+    check("join.exit_publishes", Some(3), 190, &["7w"], || {
         let vm = barging();
         let main = &mut vm.attach(()).unwrap();
         let log = Arc::new(Log::new());
@@ -32,7 +32,7 @@ fn an_end_races_a_join() {
 /// A deadline against the end. Bound 3.
 #[test]
 fn a_deadline_races_the_end() {
-    check("join.timeout_vs_exit", Some(3), 50, &["ended", "timed out"], || {
+    check("join.timeout_vs_exit", Some(3), 550, &["ended", "timed out"], || {
         let vm = barging();
         let main = &mut vm.attach(()).unwrap();
         let worker = vm.spawn((), |_| Ok::<_, ()>(())).unwrap();
@@ -49,7 +49,7 @@ fn a_deadline_races_the_end() {
 /// A signal against the end: the joiner is interrupted and has the signal, or joined and has it pending. Bound 1; long 2.
 #[test]
 fn a_signal_races_the_end_of_another() {
-    check("join.signal_vs_exit", heavy(), 50, &["interrupted", "joined"], || {
+    check("join.signal_vs_exit", heavy(), 550, &["interrupted", "joined"], || {
         let vm = barging();
         let main = &mut vm.attach(()).unwrap();
         let worker = vm.spawn((), |_| Ok::<_, ()>(())).unwrap();

@@ -299,7 +299,7 @@ fn a_buffer_of_one() {
 /// The consumer gives up only when there is no item. Bound 1.
 #[test]
 fn a_buffer_with_deadlines() {
-    check("linear.slot_until", Some(1), 160, &["--", "1-"], || on_slot([PUT_ONE, GET_UNTIL], slot));
+    check("linear.slot_until", Some(1), 540, &["--", "1-"], || on_slot([PUT_ONE, GET_UNTIL], slot));
 }
 
 /// Two items, so that the producer waits too. Bound 0.

@@ -24,13 +24,13 @@ fn two(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
 /// A waiter comes while the owner stores 0. Kills E1 and either half of E4, a late release that leaves. Bound 3.
 #[test]
 fn a_plain_release_meets_a_waiter() {
-    two("modes.plain_two", plain, 400);
+    two("modes.plain_two", plain, 13_000);
 }
 
 /// A waiter comes while the owner swaps 0 in. Kills E1 and either half of E5. Bound 3.
 #[test]
 fn a_swapping_release_meets_a_waiter() {
-    two("modes.steady_two", barging, 400);
+    two("modes.steady_two", barging, 15_000);
 }
 
 /// The mutex goes to QUEUE, back to its quiet mode, and to QUEUE again: the second switch needs a barrier of its own.
@@ -52,13 +52,13 @@ fn there_and_back(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
 /// By plain stores. Bound 2.
 #[test]
 fn plain_there_and_back() {
-    there_and_back("modes.plain_there_and_back", plain, 400);
+    there_and_back("modes.plain_there_and_back", plain, 63_000);
 }
 
 /// By swaps. Bound 2.
 #[test]
 fn steady_there_and_back() {
-    there_and_back("modes.steady_there_and_back", barging, 400);
+    there_and_back("modes.steady_there_and_back", barging, 72_000);
 }
 
 /// Two waiters switch at once, and the mutex may be quiet again before the barrier of one is over. Kills a release that
@@ -95,7 +95,7 @@ fn steady_two_callers() {
 /// A waiter that called gives up, by a deadline: the release wakes nobody, the next one finds a sound mutex. Bound 3.
 #[test]
 fn a_plain_release_meets_a_deadline() {
-    check("modes.plain_vs_timeout", Some(3), 400, &["a", "ab"], || {
+    check("modes.plain_vs_timeout", Some(3), 4500, &["a", "ab"], || {
         let vm = plain();
         let ([a, b], _) = seats(&vm);
         let s = One::new();
@@ -112,7 +112,7 @@ fn a_plain_release_meets_a_deadline() {
 /// A signal for a waiter that called, with a plain release. Bound 2.
 #[test]
 fn a_plain_release_meets_a_signal() {
-    check("modes.plain_vs_signal", Some(2), 400, &["a", "ab"], || {
+    check("modes.plain_vs_signal", Some(2), 3600, &["a", "ab"], || {
         let vm = plain();
         let ([a, b], [_, tb]) = seats(&vm);
         let s = One::new();
@@ -132,7 +132,7 @@ fn a_plain_release_meets_a_signal() {
 /// notification that does not. Bound 2.
 #[test]
 fn a_plain_release_and_a_notification() {
-    check("modes.plain_condvar", Some(2), 400, &["ba"], || {
+    check("modes.plain_condvar", Some(2), 17_000, &["ba"], || {
         let vm = plain();
         let ([a, b], _) = seats(&vm);
         let s = One::new();
@@ -177,7 +177,7 @@ fn a_plain_release_and_a_pass_on() {
 /// The mutex goes to QUEUE and is handed over at once. Bound 2.
 #[test]
 fn a_switch_and_a_hand_over() {
-    check("modes.plain_hand_over", Some(2), 400, &["ab", "ba"], || {
+    check("modes.plain_hand_over", Some(2), 1600, &["ab", "ba"], || {
         let schedule = Schedule::new().hand_over_after(None).membarrier(true).fair(true);
         let vm = Runtime::builder().schedule(schedule).build();
         let ([a, b], _) = seats(&vm);
@@ -234,7 +234,7 @@ fn a_switch_and_a_request() {
 /// Shutdown ends the wait of a thread that called. Bound 2.
 #[test]
 fn a_switch_and_a_shutdown() {
-    check("modes.plain_vs_shutdown", Some(2), 400, &["a", "ab"], || {
+    check("modes.plain_vs_shutdown", Some(2), 4200, &["a", "ab"], || {
         let vm = plain();
         let ([a, b], _) = seats(&vm);
         let s = One::new();
@@ -252,7 +252,7 @@ fn a_switch_and_a_shutdown() {
 /// Under the baton the owner sleeps while another thread calls, and gives the mutex back by a plain store otherwise. Bound 2.
 #[test]
 fn a_switch_under_the_baton() {
-    check("modes.plain_vs_baton", Some(2), 10, &["ab"], || {
+    check("modes.plain_vs_baton", Some(2), 4200, &["ab"], || {
         let vm = Runtime::builder().baton(true).schedule(Schedule::new().membarrier(true)).build();
         let main = &mut vm.attach(()).unwrap();
         let s = One::new();

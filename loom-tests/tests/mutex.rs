@@ -24,13 +24,13 @@ fn two(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
 /// Two threads lock once. Kills E1 on either side, queue without a second look (I2), the unpark. Bound 3.
 #[test]
 fn the_next_owner_sees_what_the_last_one_wrote() {
-    two("mutex.two_barging", barging, 400);
+    two("mutex.two_barging", barging, 7700);
 }
 
 /// The same by hand-over. Kills claim E1, the owner stored after the claim (E2). Bound 3.
 #[test]
 fn a_hand_over_publishes() {
-    two("mutex.two_hand_over", fair, 400);
+    two("mutex.two_hand_over", fair, 6800);
 }
 
 /// The first four come with one preemption.
@@ -67,7 +67,7 @@ fn three_lock_by_hand_over() {
 /// The woken waiter loses to a barger and is owed the mutex: the next release hands over. Bound 2.
 #[test]
 fn a_starving_waiter_is_handed_the_mutex() {
-    check("mutex.starving", Some(2), 5_000, &["aab", "aba", "baa"], || {
+    check("mutex.starving", Some(2), 51_000, &["aab", "aba", "baa"], || {
         let vm = impatient();
         let ([a, b], _) = seats(&vm);
         let s = One::new();
@@ -83,7 +83,7 @@ fn a_starving_waiter_is_handed_the_mutex() {
 /// Re-entry, depth, and a stranger's release while the mutex is owned. Kills `levels` touched by another (I4). Bound 3.
 #[test]
 fn levels_belong_to_the_owner() {
-    check("mutex.recursion", Some(3), 5_000, &["aab", "baa"], || {
+    check("mutex.recursion", Some(3), 29_000, &["aab", "baa"], || {
         let vm = barging();
         let ([a, b], _) = seats(&vm);
         let s = One::new();
@@ -197,19 +197,19 @@ fn deadline(name: &'static str, vm: fn() -> Runtime, at_least: usize) {
 /// A deadline against a wake-up. Bound 3.
 #[test]
 fn a_deadline_races_a_wake_up() {
-    deadline("mutex.timeout_vs_wake", barging, 80);
+    deadline("mutex.timeout_vs_wake", barging, 2800);
 }
 
 /// A deadline against a hand-over: who loses the claim does nothing (claim I1); the mutex does not go to the dead. Bound 3.
 #[test]
 fn a_deadline_races_a_hand_over() {
-    deadline("mutex.timeout_vs_grant", fair, 80);
+    deadline("mutex.timeout_vs_grant", fair, 2400);
 }
 
 /// A hand-over whose claim is lost goes to the next waiter. Bound 1; long 2.
 #[test]
 fn a_lost_hand_over_goes_to_the_next() {
-    check("mutex.timeout_vs_grant_next", heavy(), 8_000, &["ac", "abc", "acb"], || {
+    check("mutex.timeout_vs_grant_next", heavy(), 43_000, &["ac", "abc", "acb"], || {
         let vm = fair();
         let ([a, b, c], _) = seats(&vm);
         let s = One::new();
@@ -273,7 +273,7 @@ fn a_signal_races_a_hand_over() {
 /// An uninterruptible wait is not ended by a signal, and does not lose it. Kills claims that drop SIG. Bound 3.
 #[test]
 fn an_uninterruptible_wait_keeps_the_signal() {
-    check("mutex.uninterruptible", Some(3), 4_000, &["b"], || {
+    check("mutex.uninterruptible", Some(3), 39_000, &["b"], || {
         let vm = barging();
         let ([a, b], [_, tb]) = seats(&vm);
         let s = One::new();
@@ -297,7 +297,7 @@ fn an_uninterruptible_wait_keeps_the_signal() {
 /// The blocker of a waiter, read while it is being woken, is the mutex or nothing. Bound 3.
 #[test]
 fn a_blocker_is_read_while_its_thread_wakes() {
-    check("mutex.blocker_vs_wake", Some(3), 190, &["mutex m", "none"], || {
+    check("mutex.blocker_vs_wake", Some(3), 3700, &["mutex m", "none"], || {
         let vm = barging();
         let ([a, b], [_, tb]) = seats(&vm);
         let s = One::new();
@@ -322,7 +322,7 @@ fn a_blocker_is_read_while_its_thread_wakes() {
 /// Shutdown against a lock: the waiter ends with `ShutDown`, without the mutex, or had it before. Bound 3.
 #[test]
 fn shutdown_ends_a_lock() {
-    check("mutex.shutdown_vs_lock", Some(3), 1_400, &["", "b"], || {
+    check("mutex.shutdown_vs_lock", Some(3), 12_000, &["", "b"], || {
         let vm = barging();
         let ([a, b], _) = seats(&vm);
         let s = One::new();
@@ -340,7 +340,7 @@ fn shutdown_ends_a_lock() {
 /// taken all the same (R7). Bound 3.
 #[test]
 fn a_waiter_serves_and_waits_on() {
-    check("mutex.serve_vs_unlock", Some(3), 3_400, &["sb"], || {
+    check("mutex.serve_vs_unlock", Some(3), 20_000, &["sb"], || {
         let vm = barging();
         let ([a, b], [_, tb]) = seats(&vm);
         let s = One::new();

@@ -98,7 +98,7 @@ fn meet(
 /// A request that anybody may answer, to a waiter that is handed the mutex: answered once, and the mutex is its own.
 #[test]
 fn a_hand_over_meets_a_proxy() {
-    meet("pairs.hand_over_vs_proxy", fair, For::Lock, 1_100, &["locked?"], |d| {
+    meet("pairs.hand_over_vs_proxy", fair, For::Lock, 2200, &["locked?"], |d| {
         d.ask();
         d.release();
     });
@@ -116,7 +116,7 @@ fn a_hand_over_meets_serve() {
 /// A shutdown and a hand-over: the waiter owns the mutex, or neither it nor anybody.
 #[test]
 fn a_hand_over_meets_shutdown() {
-    meet("pairs.hand_over_vs_shutdown", fair, For::Lock, 800, &["locked", "shutdown"], |d| {
+    meet("pairs.hand_over_vs_shutdown", fair, For::Lock, 2300, &["locked", "shutdown"], |d| {
         d.shutdown();
         d.release();
     });
@@ -202,7 +202,7 @@ fn a_deadline_meets_a_proxy() {
         "pairs.timeout_vs_proxy",
         barging,
         For::LockUntil,
-        1_000,
+        2300,
         &["late", "late?", "locked?"],
         |d| {
             d.ask();
@@ -218,7 +218,7 @@ fn a_deadline_meets_serve() {
         "pairs.timeout_vs_serve",
         barging,
         For::LockUntil,
-        1_000,
+        2300,
         &["late", "late!", "locked!"],
         |d| {
             d.ask_owner();
@@ -230,7 +230,7 @@ fn a_deadline_meets_serve() {
 /// A deadline and a shutdown.
 #[test]
 fn a_deadline_meets_shutdown() {
-    meet("pairs.timeout_vs_shutdown", barging, For::Sleep, 100, &["shutdown", "slept"], |d| {
+    meet("pairs.timeout_vs_shutdown", barging, For::Sleep, 320, &["shutdown", "slept"], |d| {
         d.shutdown();
         d.release();
     });
@@ -243,7 +243,7 @@ fn a_proxy_meets_shutdown() {
         "pairs.proxy_vs_shutdown",
         barging,
         For::Lock,
-        1_700,
+        4600,
         &["locked?", "shutdown", "shutdown?"],
         |d| {
             d.ask();
@@ -260,7 +260,7 @@ fn serve_meets_shutdown() {
         "pairs.serve_vs_shutdown",
         barging,
         For::Lock,
-        1_900,
+        4900,
         &["locked!", "shutdown", "shutdown!"],
         |d| {
             d.ask_owner();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Two threads, one section each. Kills queue E1, both sides. Bound: none.
 #[test]
 fn the_lock_bit_excludes_and_publishes() {
-    check("park.lock_bit", None, 4, &["ab", "ba"], || {
+    check("park.lock_bit", None, 39, &["ab", "ba"], || {
         let s = Arc::new((SpinLock::default(), Log::new()));
         let t = thread::spawn({
             let s = s.clone();

@@ -37,7 +37,7 @@ fn a_signal_races_a_poll() {
 /// never at once, and each sees what the other wrote. Kills gate E1, E2, a way back that ignores TAKEN. Bound 3.
 #[test]
 fn a_proxy_races_a_thread_that_wakes() {
-    check("thread.proxy_vs_wake", Some(3), 20, &["abc", "acb"], || {
+    check("thread.proxy_vs_wake", Some(3), 84, &["abc", "acb"], || {
         let vm = barging();
         let ([_, b], [_, tb]) = seats(&vm);
         let log = Arc::new(Log::new());
@@ -62,7 +62,7 @@ fn a_proxy_races_a_thread_that_wakes() {
 /// The same while the thread runs foreign code: it goes out whatever requests there are. Kills gate E1 on that way. Bound 3.
 #[test]
 fn a_proxy_races_foreign_code() {
-    check("thread.proxy_vs_outside", Some(3), 20, &["abc", "acb"], || {
+    check("thread.proxy_vs_outside", Some(3), 260, &["abc", "acb"], || {
         let vm = barging();
         let ([_, b], [_, tb]) = seats(&vm);
         let log = Arc::new(Log::new());
@@ -88,7 +88,7 @@ fn two_proxies_exclude_each_other() {
     check(
         "thread.two_proxies",
         Some(3),
-        100,
+        5400,
         &["abcd", "abdc", "acbd", "acdb", "adbc", "adcb"],
         || {
             let vm = barging();
@@ -143,7 +143,7 @@ fn a_list_races_a_thread_that_comes_and_goes() {
 /// A signal to a thread that ends: it is queued, and still there after the end, or comes back. Bound 3.
 #[test]
 fn a_signal_races_the_end() {
-    check("thread.signal_vs_exit", Some(3), 50, &["dead", "queued", "taken"], || {
+    check("thread.signal_vs_exit", Some(3), 900, &["dead", "queued", "taken"], || {
         let vm = barging();
         let main = &mut vm.attach(()).unwrap();
         let worker = vm
@@ -170,7 +170,7 @@ fn a_signal_races_the_end() {
 /// Shutdown against attach: refused, or found and stopped (runtime I2). Bound 3.
 #[test]
 fn shutdown_races_an_attach() {
-    check("thread.shutdown_vs_attach", Some(3), 20, &["refused", "stopped"], || {
+    check("thread.shutdown_vs_attach", Some(3), 77, &["refused", "stopped"], || {
         let vm = barging();
         let main = vm.attach(()).unwrap();
         let log = Arc::new(Log::new());
@@ -231,7 +231,7 @@ fn a_new_segment_is_published() {
 /// the second, and the mark changes nothing else. Bound: none.
 #[test]
 fn a_look_for_laggards_races_a_safe_point() {
-    check("thread.laggards", None, 20, &["-", "b"], || {
+    check("thread.laggards", None, 8000, &["-", "b"], || {
         let vm = barging();
         let ([a, b], [_, tb]) = seats(&vm);
         let shared = Arc::new(Log::new());

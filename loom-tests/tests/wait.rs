@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// answered by a proxy, or was answered before; it does not wait for the lock. Kills a sleep that ignores REQ. Bound 3.
 #[test]
 fn a_request_races_the_way_to_sleep() {
-    check("wait.sleep_vs_request", Some(3), 100, &["served"], || {
+    check("wait.sleep_vs_request", Some(3), 24_000, &["served"], || {
         let vm = barging();
         let ([a, b], [_, tb]) = seats(&vm);
         let s = Arc::new((Mutex::new(), Log::new()));
@@ -41,7 +41,7 @@ fn a_request_races_the_way_to_sleep() {
 /// A signal against a sleep: the sleep runs its time and the signal is pending, or it is interrupted. Bound 3.
 #[test]
 fn a_signal_races_a_sleep() {
-    check("wait.signal_vs_sleep", Some(3), 10, &["interrupted", "slept"], || {
+    check("wait.signal_vs_sleep", Some(3), 570, &["interrupted", "slept"], || {
         let vm = barging();
         let ([a, b], [_, tb]) = seats(&vm);
         let log = Arc::new(Log::new());
