@@ -2,17 +2,17 @@
 //!
 //! 1. `enter`: refuse in a hook, a `no_blocking` scope or outside; answer requests; `before_block`.
 //! 2. The primitive: `begin`, queue under its lock, look again.
-//! 3. `sleep`: publish the entry (blocker and edge); check that the owner lives; look for a deadlock; the gate to SAFE (or a request ends the wait with
-//!    SERVE); give the baton up; park until the claim word says how the wait ended; take the turn; leave SAFE, behind any
-//!    proxy; take the entry away, with what was reported in it.
+//! 3. `sleep`: publish the entry (blocker and edge); check that the owner lives; look for a deadlock; the gate to SAFE (or a
+//!    request ends the wait with SERVE); give the baton up; park until the claim word says how the wait ended; take the
+//!    turn; leave SAFE, behind any proxy; take the entry away, with what was reported in it.
 //! 4. The primitive: unlink under its lock, unless granted or woken; `end`.
 //! 5. SERVE: `serve`, and from 2 again. Else `leave`: `after_block`.
 //!
 //! I1. Nothing of the VM runs between 2 and 4 (R7). Between 1 and 5 no internal lock is held while a hook runs.
 //! I2. In step 3, between `enter_safe` and `come_back`, only the claim word, the gate and the parker are touched, and
 //!     the baton's books, which hold no value of the VM (gate I1).
-//! I3. The entry is published before the check of the owner (waits I2) and the look (deadlock I2), and taken away before the thread does anything
-//!     that a wait does not (waits I1).
+//! I3. The entry is published before the check of the owner (waits I2) and the look (deadlock I2), and taken away before the
+//!     thread does anything that a wait does not (waits I1).
 //! I4. Under the baton each wait is one `release` and one turn, also when it ended before the thread slept (baton I1).
 //!     A wait that the thread itself ended before `release` is none.
 //!
@@ -427,9 +427,11 @@ mod tests {
             &mut self.me
         }
         fn before_block(&mut self, _: &Blocker) {
+            // ORDERING: Relaxed. One thread at a time, under the baton; the same below.
             self.blocked.swap(1, Relaxed);
         }
         fn after_block(&mut self) {
+            // ORDERING: Relaxed. As above.
             self.blocked.swap(0, Relaxed);
         }
     }
@@ -438,6 +440,7 @@ mod tests {
     struct Bomb(Arc<AtomicU32>, Arc<AtomicU32>);
     impl Drop for Bomb {
         fn drop(&mut self) {
+            // ORDERING: Relaxed. As above.
             self.1.swap(1 + self.0.load(Relaxed), Relaxed);
             std::panic::resume_unwind(Box::new("bomb"));
         }
@@ -458,6 +461,7 @@ mod tests {
         drop(over);
         cx.me.record().keep(Cycle::new(vec![link]));
         sleep_until(&mut cx, Instant::now()).unwrap();
+        // ORDERING: Relaxed. As above.
         assert_eq!((dropped.load(Relaxed), blocked.load(Relaxed)), (1, 0));
     }
 }
