@@ -272,8 +272,8 @@ fn the_way_back_is_part_of_a_ring() {
 
 /// Two notified threads on their way back, each to a mutex that the next one of the ring holds; the third waits for what the
 /// first one holds. One is told: a condition-wait loses its mutex then. Two such threads alone make no ring: the later
-/// one would hold, in its wait, what the earlier one was notified under. Long list only: half a million executions. Bound 0, which does
-/// not make the third thread the last one; `tests/deadlock.rs` has that.
+/// one would hold, in its wait, what the earlier one was notified under. Long list only: half a million executions. Bound 0,
+/// which does not make the third thread the last one; `tests/deadlock.rs` has that.
 #[test]
 fn two_ways_back_are_part_of_a_ring() {
     if !long() {
