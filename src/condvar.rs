@@ -257,7 +257,7 @@ impl<M: Deref<Target = Mutex>> Condvar<M> {
         self.queue.lock().push_back(waiter, Entry { id, epoch, starves, object });
         let saved = mutex.release_all(record);
         let edge = Edge::OwnerOnceMoved(mutex.owned());
-        let slept = wait::sleep(me, Plan { on, edge, epoch, deadline });
+        let slept = wait::sleep(me, Plan { on, edge, epoch, deadline, looks: false });
         let outcome = slept.outcome;
         let was_moved = waiter.state().was_moved();
         // However this ends without the mutex, by shutdown or by a hook's panic: its guards are void (R3).

@@ -56,7 +56,7 @@ impl Thread {
             return Ok(exit);
         }
         match wait_at(cx, self, &Blocker::join(self.clone()), deadline) {
-            End::Done => Ok(self.exit().expect("a thread that was joined is over")),
+            End::Done | End::Woken => Ok(self.exit().expect("a thread that was joined is over")),
             End::Interrupted => Err(JoinError::Interrupted),
             End::TimedOut => Err(JoinError::TimedOut),
             End::ShutDown => Err(JoinError::ShutDown),

@@ -6,6 +6,7 @@
 // The first definition of a link counts: in the README the same ones lead to files.
 #![doc = include_str!("../README.md")]
 
+pub mod channel;
 mod condvar;
 mod deadlock;
 mod error;

@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("failure", 4),
     ("wait", 4),
     ("mutex", 5),
+    ("channel", 5),
     ("join", 5),
     ("spawn", 5),
     ("condvar", 6),

@@ -361,7 +361,8 @@ impl Mutex {
         }
         drop(queue);
         let edge = Edge::Owner(self.owned());
-        let slept = wait::sleep(me, Plan { on: how.on, edge, epoch, deadline: how.deadline });
+        let slept =
+            wait::sleep(me, Plan { on: how.on, edge, epoch, deadline: how.deadline, looks: false });
         if !matches!(slept.outcome, Outcome::Granted | Outcome::Woken) {
             // Always, linked or not: a claimer may still have the node in hand, or the word this id (I5).
             self.queue.lock().remove(record.waiter());

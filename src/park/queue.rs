@@ -260,11 +260,7 @@ impl SpinHead {
     fn lock_contended(&self) -> *mut Waiter {
         let mut tries = 0u32;
         loop {
-            match tries {
-                0..64 => shim::pause(),
-                64..1064 => shim::yield_now(),
-                _ => shim::nap(),
-            }
+            shim::back_off(tries, 64);
             tries = tries.saturating_add(1);
             // ORDERING: Relaxed. A guess for the compare-exchange.
             let head = self.0.load(Relaxed);

@@ -61,6 +61,16 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
+/// Try number `n` at a spin lock that is held for a few instructions: pauses first, then lets other threads run, at last sleeps
+/// a little, which gives a holder that the system has put aside its chance. Bounded, and not a wait.
+pub(crate) fn back_off(n: u32, pauses: u32) {
+    match n {
+        n if n < pauses => imp::pause(),
+        n if n - pauses < 1000 => imp::yield_now(),
+        _ => imp::nap(),
+    }
+}
+
 /// A number that no other call in this process got.
 pub(crate) fn unique() -> u64 {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);

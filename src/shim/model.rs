@@ -156,6 +156,10 @@ pub(crate) fn pause() {
 pub(crate) fn yield_now() {
     loom::thread::yield_now();
 }
+/// No time passes.
+pub(crate) fn ticks() -> u64 {
+    0
+}
 pub(crate) fn nap() {
     loom::thread::yield_now();
 }

@@ -103,6 +103,10 @@ pub(crate) fn pause() {
 pub(crate) fn yield_now() {
     shuttle::thread::yield_now();
 }
+/// No time passes.
+pub(crate) fn ticks() -> u64 {
+    0
+}
 pub(crate) fn nap() {
     shuttle::thread::yield_now();
 }

@@ -96,6 +96,10 @@ pub enum BlockerKind {
     Condvar,
     /// The end of a thread.
     Join,
+    /// Room in a channel, or a receiver.
+    Send,
+    /// A value from a channel.
+    Receive,
     /// A point in time.
     Sleep,
     /// Its turn under the baton, after a yield. Hooks see it; [`Thread::blocker`] does not show it.
@@ -161,6 +165,8 @@ impl fmt::Display for Blocker {
             BlockerKind::Mutex => "mutex",
             BlockerKind::Condvar => "condition variable",
             BlockerKind::Join => "join",
+            BlockerKind::Send => "send on channel",
+            BlockerKind::Receive => "receive on channel",
             BlockerKind::Sleep => return f.write_str("sleep"),
             BlockerKind::Turn => return f.write_str("turn"),
         };

@@ -9,6 +9,7 @@
 //! | `life`        | the handle `Thread`: signals, requests, alive or dead                       |
 //! | `graph`       | who waits for whom, who keeps others waiting: snapshots                     |
 //! | `exit`        | how a thread ended, and who waits for that                                  |
+//! | `pace`        | how a thread looks before it queues at a channel                            |
 //! | `participant` | the current thread's token, and the trait `Context`                         |
 //! | `runtime`     | what the threads of one VM share: the registry, shutdown                    |
 //! | `baton`       | one thread at a time: who holds it, who is ready, whose deadline is next    |
@@ -28,6 +29,7 @@ pub(crate) mod gate;
 mod graph;
 mod host;
 mod life;
+mod pace;
 mod participant;
 pub(crate) mod record;
 mod runtime;

@@ -1,6 +1,7 @@
 //! The current thread's token, and the trait by which a VM passes it along.
 
 use super::exit::Finish;
+use super::pace::Pace;
 use super::record::Record;
 use super::{Blocker, Runtime, Signal, Thread};
 use crate::id::ThreadId;
@@ -68,6 +69,7 @@ pub struct Participant {
     record: &'static Record,
     id: ThreadId,
     mask: Cell<Mask>,
+    pace: Pace,
     /// None only while the token drops.
     thread: Option<Thread>,
     runtime: Runtime,
@@ -92,6 +94,7 @@ impl Participant {
             record: thread.record(),
             id: thread.id(),
             mask: Cell::default(),
+            pace: Pace::default(),
             thread: Some(thread),
             runtime,
             finish: None,
@@ -132,6 +135,9 @@ impl Participant {
     #[inline(always)]
     pub(crate) fn record(&self) -> &'static Record {
         self.record
+    }
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
     }
     pub(crate) fn mask(&self) -> Mask {
         self.mask.get()

@@ -136,6 +136,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) edge: Edge,
     pub(crate) epoch: Epoch,
     pub(crate) deadline: Option<Instant>,
+    /// The thread looks for the end of the wait for a while before it sleeps.
+    pub(crate) looks: bool,
 }
 
 /// How a wait ended.
@@ -164,7 +166,7 @@ impl Slept {
 
 /// Step 3. The caller then unlinks and calls `end`.
 pub(crate) fn sleep(me: &Participant, plan: Plan<'_>) -> Slept {
-    let Plan { on, edge, epoch, deadline } = plan;
+    let Plan { on, edge, epoch, deadline, looks } = plan;
     let record = me.record();
     let detect = me.runtime().schedule().detect;
     let waits = Waits::new((me.thread(), on), edge, epoch, deadline.is_some(), detect);
@@ -178,7 +180,7 @@ pub(crate) fn sleep(me: &Participant, plan: Plan<'_>) -> Slept {
         let verdict = record.with_waits(|w| judge(record, w.insert(waits)));
         act(record, me.id(), record, verdict);
     }
-    let outcome = doze(me, epoch, deadline);
+    let outcome = doze(me, epoch, deadline, looks);
     Slept { outcome, report: entry.take().and_then(|w| w.report) }
 }
 
@@ -244,7 +246,7 @@ pub(crate) fn look_for_another(mine: &'static Record, me: ThreadId, id: ThreadId
     act(mine, me, record, verdict.unwrap_or(Verdict::Nothing));
 }
 
-fn doze(me: &Participant, epoch: Epoch, deadline: Option<Instant>) -> Outcome {
+fn doze(me: &Participant, epoch: Epoch, deadline: Option<Instant>, looks: bool) -> Outcome {
     let record = me.record();
     let waiter = record.waiter();
     let state = waiter.state();
@@ -261,7 +263,8 @@ fn doze(me: &Participant, epoch: Epoch, deadline: Option<Instant>) -> Outcome {
     if let Some(baton) = baton {
         baton.release(deadline.map(|at| Deadline { at, waiter, epoch }));
     }
-    let outcome = park(waiter, epoch, deadline, baton);
+    let seen = if looks { me.look_at_own_wait(|| state.outcome()) } else { None };
+    let outcome = seen.unwrap_or_else(|| park(waiter, epoch, deadline, baton));
     if let Some(baton) = baton {
         take_turn(record);
         if deadline.is_some() {
@@ -348,11 +351,18 @@ pub(crate) trait Site {
     fn edge(&self) -> Edge {
         Edge::None
     }
+    /// Shall the thread look for the end of its wait for a while before it sleeps?
+    fn looks(&self) -> bool {
+        false
+    }
 }
 
 /// How such a wait ended.
 pub(crate) enum End {
+    /// What it waited for was there, or was granted.
     Done,
+    /// It was woken to see for itself.
+    Woken,
     Interrupted,
     TimedOut,
     ShutDown,
@@ -393,13 +403,14 @@ fn once(me: &Participant, site: &dyn Site, on: &Blocker, deadline: Option<Instan
         let _ = withdraw(me);
         return Some(End::Done);
     }
-    let slept = sleep(me, Plan { on, edge: site.edge(), epoch, deadline });
+    let slept = sleep(me, Plan { on, edge: site.edge(), epoch, deadline, looks: site.looks() });
     if slept.outcome != Outcome::Granted {
         site.dequeue(record.waiter());
     }
     record.waiter().state().end();
     Some(match slept.outcome {
-        Outcome::Granted | Outcome::Woken => End::Done,
+        Outcome::Granted => End::Done,
+        Outcome::Woken => End::Woken,
         Outcome::Interrupted => End::Interrupted,
         Outcome::TimedOut => End::TimedOut,
         Outcome::ShutDown => End::ShutDown,

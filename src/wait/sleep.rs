@@ -24,7 +24,7 @@ impl Site for Nowhere {
 pub fn sleep_until<C: Context>(cx: &mut C, deadline: Instant) -> Result<(), SleepError> {
     let on = Blocker::new(BlockerKind::Sleep, None);
     match wait_at(cx, &Nowhere, &on, Some(deadline)) {
-        End::Done | End::TimedOut => Ok(()),
+        End::Done | End::Woken | End::TimedOut => Ok(()),
         End::Interrupted => Err(SleepError::Interrupted),
         End::ShutDown => Err(SleepError::ShutDown),
         End::Deadlock(_) => unreachable!("a sleep waits for no thread"),

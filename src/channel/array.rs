@@ -1,0 +1,120 @@
+//! The storage of a bounded channel: a ring of slots, each with a stamp that says which value it has or waits for.
+//!
+//! | `stamp`         | meaning                       | leaves by                                    |
+//! |-----------------|-------------------------------|----------------------------------------------|
+//! | 2 t             | free for value number t       | the holder of the tail -> 2 t + 1            |
+//! | 2 t + 1         | has value number t            | the holder of the head -> 2 (t + capacity)   |
+//!
+//! I1. Only the holder of the tail writes an odd stamp, only the holder of the head an even one; each writes the stamp that
+//!     the other waits for, so their stores do not race.
+//! I2. `place` is the side's index modulo the capacity.
+//! E1. 2 t + 1, Release -> Acquire: the value.
+//! E2. 2 (t + capacity), Release -> Acquire: the value is out.
+//!
+//! The index of the other side is never read: who waits for a slot touches only that slot. "Full" is true at the load of the
+//! stamp: value t - capacity is still in. "Empty" likewise: nobody has put value t in, and what comes after it comes
+//! after it under the same lock. (A ring whose places are taken by compare-exchange says "empty" behind a stalled sender.)
+
+use super::side::{Held, Side};
+use super::storage::Storage;
+use crate::shim::{AtomicU64, Ordering::*, UnsafeCell};
+use std::mem::MaybeUninit;
+
+pub(super) struct Array<T> {
+    slots: Box<[Slot<T>]>,
+}
+
+struct Slot<T> {
+    stamp: AtomicU64,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+// SAFETY: a slot's value is that side's holder's whose turn its stamp says (E1, E2).
+unsafe impl<T: Send> Sync for Array<T> {}
+// SAFETY: values may move to other threads.
+unsafe impl<T: Send> Send for Array<T> {}
+
+/// The place of the side's next slot.
+pub(super) struct Place(usize);
+
+impl<T> Array<T> {
+    /// Panics if that many slots do not fit into the address space.
+    pub(super) fn new(capacity: usize) -> Self {
+        let slot = |t| Slot {
+            stamp: AtomicU64::new(2 * t as u64),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        };
+        Self { slots: (0..capacity).map(slot).collect() }
+    }
+
+    fn slot(&self, place: usize) -> &Slot<T> {
+        // SAFETY: a place is below the capacity (I2).
+        unsafe { self.slots.get_unchecked(place) }
+    }
+    fn after(&self, place: usize) -> usize {
+        if place + 1 == self.slots.len() { 0 } else { place + 1 }
+    }
+    /// Of whom does not hold a side.
+    fn glance(&self, index: u64) -> u64 {
+        let place = (index % self.slots.len() as u64) as usize;
+        // ORDERING: Relaxed. A hint: who acts on it takes the lock.
+        self.slots[place].stamp.load(Relaxed)
+    }
+}
+
+impl<T> Storage<T> for Array<T> {
+    type Tail = Place;
+    type Head = Place;
+
+    fn sides(&self) -> (Side<Place>, Side<Place>) {
+        (Side::new(Place(0)), Side::new(Place(0)))
+    }
+    fn capacity(&self) -> Option<usize> {
+        Some(self.slots.len())
+    }
+
+    #[inline(always)]
+    fn push(&self, tail: &mut Held<'_, Place>, value: T) -> Result<(), T> {
+        let (t, place) = (tail.index(), tail.part(|p| p.0));
+        let slot = self.slot(place);
+        // ORDERING: Acquire, E2.
+        if slot.stamp.load(Acquire) != 2 * t {
+            return Err(value);
+        }
+        // SAFETY: the slot is this holder's (E2).
+        slot.value.with_mut(|v| unsafe { (*v).write(value) });
+        // ORDERING: Release, E1.
+        slot.stamp.store(2 * t + 1, Release);
+        tail.set_index(t + 1);
+        tail.part(|p| p.0 = self.after(place));
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn pop(&self, head: &mut Held<'_, Place>) -> Option<T> {
+        let (h, place) = (head.index(), head.part(|p| p.0));
+        let slot = self.slot(place);
+        // ORDERING: Acquire, E1.
+        if slot.stamp.load(Acquire) != 2 * h + 1 {
+            return None;
+        }
+        // SAFETY: the slot is this holder's (E1).
+        let value = slot.value.with(|v| unsafe { v.read() });
+        // SAFETY: it has a value, which nobody reads again (E1).
+        let value = unsafe { value.assume_init() };
+        // ORDERING: Release, E2.
+        slot.stamp.store(2 * (h + self.slots.len() as u64), Release);
+        head.set_index(h + 1);
+        head.part(|p| p.0 = self.after(place));
+        Some(value)
+    }
+
+    fn seems_full(&self, tail: &Side<Place>) -> bool {
+        let t = tail.index();
+        self.glance(t) != 2 * t
+    }
+    fn seems_empty(&self, head: &Side<Place>, _: &Side<Place>) -> bool {
+        let h = head.index();
+        self.glance(h) != 2 * h + 1
+    }
+}

@@ -1,0 +1,557 @@
+//! The protocol of a channel: two sides, a storage between them, threads that queue.
+//!
+//! Senders take the tail, receivers the head, for the time of one move. Whoever wants more than to move one value takes
+//! both, head first: that is the lock of the whole channel.
+//!
+//! | flag            | says                                                         | goes up and down                     |
+//! |-----------------|--------------------------------------------------------------|--------------------------------------|
+//! | tail WAITERS    | receivers queue                                              | under both locks, with their queue   |
+//! | head WAITERS    | senders queue                                                | under both locks, with their queue   |
+//! | tail CLOSED     | no value goes in any more                                    | up once, under both locks            |
+//!
+//! I1. Under both locks, when they are given back: tail WAITERS if and only if receivers queue, and then the storage is empty
+//!     and no sender queues; head WAITERS if and only if senders queue, and then the storage is full.
+//! I2. A thread queues only under both locks, after it found nothing to do there. So who takes one side and finds no flag up
+//!     need not look for anybody: a thread that queues afterwards sees what it did.
+//! I3. Values leave in the order in which they came in; those of queued senders follow those in the storage, in their order.
+//! I4. A value given to a thread, or taken from one, moves under both locks, before the claim (`node` I3).
+//! I5. After CLOSED nobody queues, and who queued is dismissed, but for senders whose values are to be delivered still.
+//! E1. The sides' locks (`side` E1), the storage's slots: a send -> the receive that gets its value. The claim for a value from
+//!     hand to hand.
+//!
+//! Because the flag that a thread must notice is in the word that it takes anyway, by a read-modify-write, and is put there by
+//! a holder of the same word, no fence is needed.
+
+use super::error::{RecvError, SendError, TryRecvError, TrySendError};
+use super::node::{Node, Nodes};
+use super::side::{CLOSED, Held, Side, WAITERS};
+use super::storage::Storage;
+use crate::park::{Entry, Waiter, Wake};
+use crate::shim::{AtomicU64, Ordering::*, planted};
+use crate::thread::{Blocker, BlockerKind, Context, LabelRef, Participant};
+use crate::wait::{self, End, Site};
+use std::cell::Cell;
+use std::time::Instant;
+
+/// A channel with a given storage.
+pub(super) struct Core<T, S: Storage<T>> {
+    tail: Side<S::Tail>,
+    head: Side<S::Head>,
+    storage: S,
+    /// Under the lock of the tail; those of threads that wait change under both.
+    receivers: Nodes<T>,
+    /// The same, of the head.
+    senders: Nodes<T>,
+    pub(super) label: LabelRef,
+    /// Handles that can send, and that can receive.
+    handles: [AtomicU64; 2],
+}
+
+/// Which end of the channel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Send = 0,
+    Receive = 1,
+}
+
+/// Both sides, head first.
+struct Both<'a, T, S: Storage<T>> {
+    tail: Held<'a, S::Tail>,
+    head: Held<'a, S::Head>,
+}
+
+/// Why a value did not go in.
+enum Refused<T> {
+    Full(T),
+    Closed(T),
+}
+
+/// What one step on one side came to.
+enum Quick<T> {
+    Done,
+    Full(T),
+    /// Take both sides.
+    Noticed(T),
+}
+
+/// The same for a receiver.
+enum QuickRecv<T> {
+    Done(T),
+    Empty,
+    Noticed,
+}
+
+impl<T, S: Storage<T>> Core<T, S> {
+    pub(super) fn new(storage: S, label: LabelRef) -> Self {
+        let (tail, head) = storage.sides();
+        let (receivers, senders) = (Nodes::new(), Nodes::new());
+        let handles = [AtomicU64::new(1), AtomicU64::new(1)];
+        Self { tail, head, storage, receivers, senders, label, handles }
+    }
+
+    fn both(&self) -> Both<'_, T, S> {
+        let head = self.head.lock();
+        Both { tail: self.tail.lock(), head }
+    }
+
+    // -- Without waiting
+
+    #[inline(always)]
+    fn push_quick(&self, value: T) -> Quick<T> {
+        if S::NONE {
+            return Quick::Noticed(value);
+        }
+        match self.tail.lock_quiet() {
+            Some(mut tail) => match self.storage.push(&mut tail, value) {
+                Ok(()) => Quick::Done,
+                Err(value) => Quick::Full(value),
+            },
+            None => Quick::Noticed(value),
+        }
+    }
+
+    #[inline(always)]
+    fn pop_quick(&self) -> QuickRecv<T> {
+        if S::NONE {
+            return QuickRecv::Noticed;
+        }
+        match self.head.lock_quiet() {
+            Some(mut head) => match self.storage.pop(&mut head) {
+                Some(value) => QuickRecv::Done(value),
+                None => QuickRecv::Empty,
+            },
+            None => QuickRecv::Noticed,
+        }
+    }
+
+    /// Sends if that takes no wait. The wake-up is for after both locks are given back.
+    fn push_locked(&self, both: &mut Both<'_, T, S>, value: T) -> Result<Option<Wake>, Refused<T>> {
+        if both.tail.has(CLOSED) {
+            return Err(Refused::Closed(value));
+        }
+        let mut value = value;
+        if both.tail.has(WAITERS) {
+            let given = self.receivers.give(value);
+            both.tail.set(WAITERS, !self.receivers.is_empty());
+            match given {
+                Ok(wake) => return Ok(Some(wake)),
+                Err(back) => value = back,
+            }
+        }
+        match self.storage.push(&mut both.tail, value) {
+            Ok(()) => Ok(None),
+            Err(value) => Err(Refused::Full(value)),
+        }
+    }
+
+    /// Receives if that takes no wait; none: there is no value.
+    fn pop_locked(&self, both: &mut Both<'_, T, S>) -> Option<(T, Option<Wake>)> {
+        let stored = self.storage.pop(&mut both.head);
+        if !both.head.has(WAITERS) {
+            return stored.map(|value| (value, None));
+        }
+        let taken = self.senders.take();
+        both.head.set(WAITERS, !self.senders.is_empty());
+        match (stored, taken) {
+            (Some(value), Some((next, wake))) => {
+                // In the place that has just become free.
+                let full = self.storage.push(&mut both.tail, next);
+                debug_assert!(full.is_ok(), "a place was free");
+                Some((value, Some(wake)))
+            }
+            (Some(value), None) => Some((value, None)),
+            (None, taken) => taken.map(|(value, wake)| (value, Some(wake))),
+        }
+    }
+
+    /// Sends if that takes no wait.
+    fn push_now(&self, value: T) -> Result<(), Refused<T>> {
+        let mut both = self.both();
+        let wake = self.push_locked(&mut both, value)?;
+        drop(both);
+        wake_up(wake);
+        Ok(())
+    }
+
+    /// Receives if that takes no wait.
+    fn pop_now(&self) -> Result<T, TryRecvError> {
+        let mut both = self.both();
+        let popped = self.pop_locked(&mut both);
+        let closed = both.tail.has(CLOSED);
+        drop(both);
+        match popped {
+            Some((value, wake)) => {
+                wake_up(wake);
+                Ok(value)
+            }
+            None if closed => Err(TryRecvError::Closed),
+            None => Err(TryRecvError::Empty),
+        }
+    }
+
+    #[inline]
+    pub(super) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        let refused = match self.push_quick(value) {
+            Quick::Done => return Ok(()),
+            Quick::Full(value) => return Err(TrySendError::Full(value)),
+            Quick::Noticed(value) => self.push_now(value),
+        };
+        refused.map_err(|refused| match refused {
+            Refused::Full(value) => TrySendError::Full(value),
+            Refused::Closed(value) => TrySendError::Closed(value),
+        })
+    }
+
+    #[inline]
+    pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
+        match self.pop_quick() {
+            QuickRecv::Done(value) => Ok(value),
+            // Closed or not is the other side's to say.
+            QuickRecv::Empty if self.tail.flags() & CLOSED == 0 => Err(TryRecvError::Empty),
+            QuickRecv::Empty | QuickRecv::Noticed => self.pop_now(),
+        }
+    }
+
+    // -- With waiting
+
+    #[inline]
+    pub(super) fn send<C: Context>(
+        &self,
+        cx: &mut C,
+        value: T,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError<T>> {
+        match self.push_quick(value) {
+            Quick::Done => Ok(()),
+            Quick::Full(value) => self.send_contended(cx, value, deadline, true),
+            Quick::Noticed(value) => self.send_contended(cx, value, deadline, false),
+        }
+    }
+
+    #[inline]
+    pub(super) fn recv<C: Context>(
+        &self,
+        cx: &mut C,
+        deadline: Option<Instant>,
+    ) -> Result<T, RecvError> {
+        match self.pop_quick() {
+            QuickRecv::Done(value) => Ok(value),
+            QuickRecv::Empty => self.recv_contended(cx, deadline, true),
+            QuickRecv::Noticed => self.recv_contended(cx, deadline, false),
+        }
+    }
+
+    #[cold]
+    fn send_contended(
+        &self,
+        cx: &mut dyn Context,
+        value: T,
+        deadline: Option<Instant>,
+        full: bool,
+    ) -> Result<(), SendError<T>> {
+        let mut value = Some(value);
+        if full && self.look_for_room(cx.me(), &mut value) {
+            return Ok(());
+        }
+        let value = match self.push_now(value.take().expect("not sent yet")) {
+            Ok(()) => return Ok(()),
+            Err(Refused::Closed(value)) => return Err(SendError::Closed(value)),
+            Err(Refused::Full(value)) => value,
+        };
+        let on = Blocker::new(BlockerKind::Send, self.label.clone());
+        let site = Sending {
+            core: self,
+            node: Node::with(value),
+            found: Cell::new(Found::Nothing),
+            again: Cell::new(false),
+        };
+        let end = wait::wait_at(cx, &site, &on, deadline);
+        let why = match (site.found.get(), end) {
+            (Found::Done, _) | (_, End::Done) => {
+                site.found.set(Found::Done);
+                return Ok(());
+            }
+            (Found::Closed, _) | (_, End::Woken) => SendError::Closed as fn(T) -> SendError<T>,
+            (_, End::Interrupted) => SendError::Interrupted,
+            (_, End::TimedOut) => SendError::TimedOut,
+            (_, End::ShutDown) => SendError::ShutDown,
+            (_, End::WouldBlock) => SendError::WouldBlock,
+            (_, End::Deadlock(_)) => unreachable!("a send waits for no thread"),
+        };
+        site.found.set(Found::Done);
+        // SAFETY: the wait was not granted, so the value is the sender's still (node I3); `found` says that it is out.
+        Err(why(unsafe { site.node.take() }))
+    }
+
+    #[cold]
+    fn recv_contended(
+        &self,
+        cx: &mut dyn Context,
+        deadline: Option<Instant>,
+        empty: bool,
+    ) -> Result<T, RecvError> {
+        if let Some(value) = empty.then(|| self.look_for_value(cx.me())).flatten() {
+            return Ok(value);
+        }
+        match self.pop_now() {
+            Ok(value) => return Ok(value),
+            Err(TryRecvError::Closed) => return Err(RecvError::Closed),
+            Err(TryRecvError::Empty) => {}
+        }
+        let on = Blocker::new(BlockerKind::Receive, self.label.clone());
+        let site = Receiving {
+            core: self,
+            node: Node::empty(),
+            found: Cell::new(Found::Nothing),
+            again: Cell::new(false),
+        };
+        match (wait::wait_at(cx, &site, &on, deadline), site.found.get()) {
+            (_, Found::Closed) | (End::Woken, _) => Err(RecvError::Closed),
+            // SAFETY: put in by `enqueue`, or by who claimed the wait as granted (node I3).
+            (End::Done, _) => Ok(unsafe { site.node.take() }),
+            (End::Interrupted, _) => Err(RecvError::Interrupted),
+            (End::TimedOut, _) => Err(RecvError::TimedOut),
+            (End::ShutDown, _) => Err(RecvError::ShutDown),
+            (End::WouldBlock, _) => Err(RecvError::WouldBlock),
+            (End::Deadlock(_), _) => unreachable!("a receive waits for no thread"),
+        }
+    }
+
+    fn look_for_room(&self, me: &Participant, value: &mut Option<T>) -> bool {
+        let mut look = || {
+            if self.storage.seems_full(&self.tail) {
+                // Also when it is closed: then there is nothing to look for.
+                return (self.tail.flags() != 0).then_some(false);
+            }
+            match self.push_quick(value.take()?) {
+                Quick::Done => Some(true),
+                Quick::Full(back) => {
+                    *value = Some(back);
+                    None
+                }
+                Quick::Noticed(back) => {
+                    *value = Some(back);
+                    Some(false)
+                }
+            }
+        };
+        let sent = match self.storage.capacity() {
+            Some(1) => me.look_briefly(look),
+            _ => me.look(self.tail.index(), &mut look),
+        };
+        sent == Some(true)
+    }
+
+    fn look_for_value(&self, me: &Participant) -> Option<T> {
+        let mut look = || {
+            if self.storage.seems_empty(&self.head, &self.tail) {
+                return (self.tail.flags() & CLOSED != 0).then_some(None);
+            }
+            let mut head = self.head.try_lock_quiet()?;
+            self.storage.pop(&mut head).map(Some)
+        };
+        match self.storage.capacity() {
+            Some(1) => me.look_briefly(look),
+            _ => me.look(self.head.index(), &mut look),
+        }
+        .flatten()
+    }
+
+    // -- The end
+
+    /// No value goes in any more; who waits is told. True: by this call.
+    pub(super) fn close(&self) -> bool {
+        let mut first = false;
+        loop {
+            let mut both = self.both();
+            if !both.tail.has(CLOSED) {
+                first = true;
+                both.tail.set(CLOSED, true);
+            }
+            let wake = match self.receivers.dismiss() {
+                Some(wake) => Some(wake),
+                None => self.senders.dismiss(),
+            };
+            both.tail.set(WAITERS, !self.receivers.is_empty());
+            both.head.set(WAITERS, !self.senders.is_empty());
+            drop(both);
+            match wake {
+                Some(wake) => wake.now(),
+                None => return first,
+            }
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.tail.flags() & CLOSED != 0
+    }
+
+    /// A handle more.
+    pub(super) fn add_handle(&self, end: Kind) {
+        // ORDERING: Relaxed. The caller has a handle of this kind, so the count is not 0.
+        self.handles[end as usize].fetch_add(1, Relaxed);
+    }
+
+    /// A handle less; the last one closes the channel, and the last receiver throws away what is left.
+    pub(super) fn remove_handle(&self, end: Kind) {
+        // ORDERING: Relaxed. What the others did passes by the sides' locks, which `close` takes.
+        if self.handles[end as usize].fetch_sub(1, Relaxed) != 1 {
+            return;
+        }
+        self.close();
+        if end == Kind::Receive {
+            // Each one drops with no lock held: its destructor may be a VM's.
+            while self.pop_now().is_ok() {}
+        }
+    }
+
+    pub(super) fn handles(&self, end: Kind) -> usize {
+        // ORDERING: Relaxed. A snapshot.
+        self.handles[end as usize].load(Relaxed) as usize
+    }
+
+    // -- Snapshots
+
+    /// Values in the storage: exact at some moment of the call.
+    pub(super) fn len(&self) -> usize {
+        let both = self.both();
+        (both.tail.index() - both.head.index()) as usize
+    }
+    pub(super) fn capacity(&self) -> Option<usize> {
+        self.storage.capacity()
+    }
+    /// How many threads wait to send, or to receive.
+    pub(super) fn waiting(&self, end: Kind) -> usize {
+        let _both = self.both();
+        match end {
+            Kind::Send => self.senders.len(),
+            Kind::Receive => self.receivers.len(),
+        }
+    }
+}
+
+fn wake_up(wake: Option<Wake>) {
+    if let Some(wake) = wake {
+        wake.now();
+    }
+}
+
+impl<T, S: Storage<T>> Drop for Core<T, S> {
+    fn drop(&mut self) {
+        let Self { tail: _, head, storage, .. } = self;
+        let mut head = head.lock();
+        while let Some(value) = storage.pop(&mut head) {
+            drop(value);
+        }
+        storage.end(&mut head);
+    }
+}
+
+/// What a thread that was about to queue found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// What it wanted.
+    Done,
+    Closed,
+}
+
+/// A send that waits.
+struct Sending<'a, T, S: Storage<T>> {
+    core: &'a Core<T, S>,
+    node: Node<T>,
+    found: Cell<Found>,
+    /// It was asked for something meanwhile: its place is at the front.
+    again: Cell<bool>,
+}
+
+impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
+    fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
+        let mut both = self.core.both();
+        // SAFETY: the wait is not granted, so the value is this thread's (node I3); it goes back below, or is sent.
+        let value = unsafe { self.node.take() };
+        match self.core.push_locked(&mut both, value) {
+            Ok(wake) => {
+                self.found.set(Found::Done);
+                drop(both);
+                wake_up(wake);
+                return false;
+            }
+            Err(Refused::Closed(value)) => {
+                self.found.set(Found::Closed);
+                // SAFETY: it was taken out above.
+                unsafe { self.node.put(value) };
+                return false;
+            }
+            // SAFETY: as above.
+            Err(Refused::Full(value)) => unsafe { self.node.put(value) },
+        }
+        self.core.senders.push(&self.node, waiter, entry, self.again.replace(true));
+        if !planted("sender-without-flag") {
+            both.head.set(WAITERS, true);
+        }
+        true
+    }
+
+    fn dequeue(&self, _: &'static Waiter) {
+        let mut head = self.core.head.lock();
+        self.core.senders.remove(&self.node);
+        head.set(WAITERS, !self.core.senders.is_empty());
+    }
+
+    fn looks(&self) -> bool {
+        matches!(self.core.capacity(), Some(0 | 1))
+    }
+}
+
+impl<T, S: Storage<T>> Drop for Sending<'_, T, S> {
+    fn drop(&mut self) {
+        if self.found.get() != Found::Done {
+            // A hook unwinds: the node is in no queue, the value still in it.
+            // SAFETY: not granted, so it is this thread's (node I3).
+            drop(unsafe { self.node.take() });
+        }
+    }
+}
+
+/// A receive that waits.
+struct Receiving<'a, T, S: Storage<T>> {
+    core: &'a Core<T, S>,
+    node: Node<T>,
+    found: Cell<Found>,
+    again: Cell<bool>,
+}
+
+impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
+    fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
+        let mut both = self.core.both();
+        let looks = !planted("no-second-look");
+        if let Some((value, wake)) = looks.then(|| self.core.pop_locked(&mut both)).flatten() {
+            // SAFETY: a receiver's slot is empty (node I3).
+            unsafe { self.node.put(value) };
+            self.found.set(Found::Done);
+            drop(both);
+            wake_up(wake);
+            return false;
+        }
+        if both.tail.has(CLOSED) {
+            self.found.set(Found::Closed);
+            return false;
+        }
+        self.core.receivers.push(&self.node, waiter, entry, self.again.replace(true));
+        if !planted("receiver-without-flag") {
+            both.tail.set(WAITERS, true);
+        }
+        true
+    }
+
+    fn dequeue(&self, _: &'static Waiter) {
+        let mut tail = self.core.tail.lock();
+        self.core.receivers.remove(&self.node);
+        tail.set(WAITERS, !self.core.receivers.is_empty());
+    }
+
+    fn looks(&self) -> bool {
+        matches!(self.core.capacity(), Some(0 | 1))
+    }
+}

@@ -1,0 +1,56 @@
+//! What a channel asks of the place where its values lie. A storage knows nothing of waiting.
+
+use super::side::{Held, Side};
+
+/// A FIFO between two sides. `push` and `pop` may run at the same time; the lock of a side lets in one of each.
+pub(super) trait Storage<T> {
+    /// What the holder of the tail alone touches.
+    type Tail;
+    /// What the holder of the head alone touches.
+    type Head;
+    /// It never has a value.
+    const NONE: bool = false;
+
+    /// The sides of a new channel: tail, head.
+    fn sides(&self) -> (Side<Self::Tail>, Side<Self::Head>);
+    /// How many values fit; none: as many as memory does.
+    fn capacity(&self) -> Option<usize>;
+    /// Puts a value in, or gives it back: then the storage was full at some moment of the call.
+    fn push(&self, tail: &mut Held<'_, Self::Tail>, value: T) -> Result<(), T>;
+    /// Takes the oldest value out; none: the storage was empty at some moment of the call.
+    fn pop(&self, head: &mut Held<'_, Self::Head>) -> Option<T>;
+    /// A hint for who holds nothing: a push may fail.
+    fn seems_full(&self, tail: &Side<Self::Tail>) -> bool;
+    /// A hint for who holds nothing: a pop may fail.
+    fn seems_empty(&self, head: &Side<Self::Head>, tail: &Side<Self::Tail>) -> bool;
+    /// The holder of the head lets go of all that the storage keeps; it is empty, and nobody else is left.
+    fn end(&mut self, _head: &mut Held<'_, Self::Head>) {}
+}
+
+/// No storage: a value goes from hand to hand.
+pub(super) struct Zero;
+
+impl<T> Storage<T> for Zero {
+    type Tail = ();
+    type Head = ();
+    const NONE: bool = true;
+
+    fn sides(&self) -> (Side<()>, Side<()>) {
+        (Side::new(()), Side::new(()))
+    }
+    fn capacity(&self) -> Option<usize> {
+        Some(0)
+    }
+    fn push(&self, _: &mut Held<'_, ()>, value: T) -> Result<(), T> {
+        Err(value)
+    }
+    fn pop(&self, _: &mut Held<'_, ()>) -> Option<T> {
+        None
+    }
+    fn seems_full(&self, _: &Side<()>) -> bool {
+        true
+    }
+    fn seems_empty(&self, _: &Side<()>, _: &Side<()>) -> bool {
+        true
+    }
+}
