@@ -267,10 +267,7 @@ impl<T, S: Storage<T>> Core<T, S> {
         };
         let end = wait::wait_at(cx, &site, &on, deadline);
         let why = match (site.found.get(), end) {
-            (Found::Done, _) | (_, End::Done) => {
-                site.found.set(Found::Done);
-                return Ok(());
-            }
+            (Found::Done, _) | (_, End::Done) => return Ok(()),
             (Found::Closed, _) | (_, End::Woken) => SendError::Closed as fn(T) -> SendError<T>,
             (_, End::Interrupted) => SendError::Interrupted,
             (_, End::TimedOut) => SendError::TimedOut,
@@ -307,8 +304,11 @@ impl<T, S: Storage<T>> Core<T, S> {
         };
         match (wait::wait_at(cx, &site, &on, deadline), site.found.get()) {
             (_, Found::Closed) | (End::Woken, _) => Err(RecvError::Closed),
-            // SAFETY: put in by `enqueue`, or by who claimed the wait as granted (node I3).
-            (End::Done, _) => Ok(unsafe { site.node.take() }),
+            (End::Done, _) => {
+                site.found.set(Found::Nothing);
+                // SAFETY: put in by `enqueue`, or by who claimed the wait as granted (node I3); `found` says that it is out.
+                Ok(unsafe { site.node.take() })
+            }
             (End::Interrupted, _) => Err(RecvError::Interrupted),
             (End::TimedOut, _) => Err(RecvError::TimedOut),
             (End::ShutDown, _) => Err(RecvError::ShutDown),
@@ -401,7 +401,7 @@ impl<T, S: Storage<T>> Core<T, S> {
         self.close();
         if end == Kind::Receive {
             // Each one drops with no lock held: its destructor may be a VM's.
-            while self.pop_now().is_ok() {}
+            drop_all(&mut || self.pop_now().ok());
         }
     }
 
@@ -430,6 +430,18 @@ impl<T, S: Storage<T>> Core<T, S> {
     }
 }
 
+/// Drops all values, those behind one whose destructor panics as well. If a second one does, the process ends.
+fn drop_all<T>(pop: &mut dyn FnMut() -> Option<T>) {
+    struct Rest<'a, T>(&'a mut dyn FnMut() -> Option<T>);
+    impl<T> Drop for Rest<'_, T> {
+        fn drop(&mut self) {
+            while (self.0)().is_some() {}
+        }
+    }
+    let rest = Rest(pop);
+    while (rest.0)().is_some() {}
+}
+
 fn wake_up(wake: Option<Wake>) {
     if let Some(wake) = wake {
         wake.now();
@@ -440,9 +452,7 @@ impl<T, S: Storage<T>> Drop for Core<T, S> {
     fn drop(&mut self) {
         let Self { tail: _, head, storage, .. } = self;
         let mut head = head.lock();
-        while let Some(value) = storage.pop(&mut head) {
-            drop(value);
-        }
+        debug_assert!(storage.pop(&mut head).is_none(), "the last receiver empties a channel");
         storage.end(&mut head);
     }
 }
@@ -451,6 +461,8 @@ impl<T, S: Storage<T>> Drop for Core<T, S> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Found {
     Nothing,
+    /// It queued, and has not left the queue by itself. If that stands when the wait is over, the wait was granted.
+    Queued,
     /// What it wanted.
     Done,
     Closed,
@@ -487,6 +499,7 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
             Err(Refused::Full(value)) => unsafe { self.node.put(value) },
         }
         self.core.senders.push(&self.node, waiter, entry, self.again.replace(true));
+        self.found.set(Found::Queued);
         if !planted("sender-without-flag") {
             both.head.set(WAITERS, true);
         }
@@ -494,6 +507,7 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
     }
 
     fn dequeue(&self, _: &'static Waiter) {
+        self.found.set(Found::Nothing);
         let mut head = self.core.head.lock();
         self.core.senders.remove(&self.node);
         head.set(WAITERS, !self.core.senders.is_empty());
@@ -506,7 +520,7 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
 
 impl<T, S: Storage<T>> Drop for Sending<'_, T, S> {
     fn drop(&mut self) {
-        if self.found.get() != Found::Done {
+        if matches!(self.found.get(), Found::Nothing | Found::Closed) {
             // A hook unwinds: the node is in no queue, the value still in it.
             // SAFETY: not granted, so it is this thread's (node I3).
             drop(unsafe { self.node.take() });
@@ -539,6 +553,7 @@ impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
             return false;
         }
         self.core.receivers.push(&self.node, waiter, entry, self.again.replace(true));
+        self.found.set(Found::Queued);
         if !planted("receiver-without-flag") {
             both.tail.set(WAITERS, true);
         }
@@ -546,6 +561,7 @@ impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
     }
 
     fn dequeue(&self, _: &'static Waiter) {
+        self.found.set(Found::Nothing);
         let mut tail = self.core.tail.lock();
         self.core.receivers.remove(&self.node);
         tail.set(WAITERS, !self.core.receivers.is_empty());
@@ -553,5 +569,15 @@ impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
 
     fn looks(&self) -> bool {
         matches!(self.core.capacity(), Some(0 | 1))
+    }
+}
+
+impl<T, S: Storage<T>> Drop for Receiving<'_, T, S> {
+    fn drop(&mut self) {
+        if matches!(self.found.get(), Found::Queued | Found::Done) {
+            // A hook unwinds: the value has come, and nobody will take it.
+            // SAFETY: put in by `enqueue`, or by who claimed the wait as granted (node I3).
+            drop(unsafe { self.node.take() });
+        }
     }
 }
