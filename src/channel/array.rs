@@ -38,13 +38,17 @@ unsafe impl<T: Send> Send for Array<T> {}
 pub(super) struct Place(usize);
 
 impl<T> Array<T> {
-    /// Panics if that many slots do not fit into the address space.
+    /// Panics if there is no memory for so many slots.
     pub(super) fn new(capacity: usize) -> Self {
-        let slot = |t| Slot {
+        let mut slots = Vec::new();
+        if let Err(e) = slots.try_reserve_exact(capacity) {
+            panic!("a channel with room for {capacity} values: {e}");
+        }
+        slots.extend((0..capacity).map(|t| Slot {
             stamp: AtomicU64::new(2 * t as u64),
             value: UnsafeCell::new(MaybeUninit::uninit()),
-        };
-        Self { slots: (0..capacity).map(slot).collect() }
+        }));
+        Self { slots: slots.into() }
     }
 
     fn slot(&self, place: usize) -> &Slot<T> {

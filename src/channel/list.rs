@@ -56,10 +56,18 @@ unsafe impl<T: Send> Send for At<T> {}
 
 impl<T> Block<T> {
     fn make() -> *mut Self {
-        let slot =
-            |_| Slot { full: AtomicU32::new(0), value: UnsafeCell::new(MaybeUninit::uninit()) };
-        let slots = std::array::from_fn(slot);
-        Box::into_raw(Box::new(Self { next: AtomicPtr::new(null_mut()), slots }))
+        let mut block = Box::<Self>::new_uninit();
+        let at = block.as_mut_ptr();
+        // SAFETY: `at` is valid for a block.
+        unsafe { (&raw mut (*at).next).write(AtomicPtr::new(null_mut())) };
+        // One slot after the other: a block of large values does not fit on a stack.
+        for i in 0..N {
+            let (full, value) = (AtomicU32::new(0), UnsafeCell::new(MaybeUninit::uninit()));
+            // SAFETY: as above, and it has slot `i`.
+            unsafe { (&raw mut (*at).slots[i]).write(Slot { full, value }) };
+        }
+        // SAFETY: all of it was written; a slot's value need not be.
+        Box::into_raw(unsafe { block.assume_init() })
     }
 }
 
