@@ -33,6 +33,10 @@ use crate::wait::{self, End, Site};
 use std::cell::Cell;
 use std::time::Instant;
 
+/// So many values may leave under one hold of the head, and so many wake-ups be owed under both.
+const BATCH: usize = 64;
+const WAKES: usize = 16;
+
 /// A channel with a given storage.
 pub(super) struct Core<T, S: Storage<T>> {
     tail: Side<S::Tail>,
@@ -315,6 +319,74 @@ impl<T, S: Storage<T>> Core<T, S> {
             (End::WouldBlock, _) => Err(RecvError::WouldBlock),
             (End::Deadlock(_), _) => unreachable!("a receive waits for no thread"),
         }
+    }
+
+    // -- Many at once
+
+    /// Receives what is there, or waits for one value and receives what is there then.
+    pub(super) fn recv_many<C: Context>(
+        &self,
+        cx: &mut C,
+        into: &mut Vec<T>,
+        max: usize,
+        deadline: Option<Instant>,
+    ) -> Result<usize, RecvError> {
+        let before = into.len();
+        if max == 0 || self.pop_many(into, max) > 0 {
+            return Ok(into.len() - before);
+        }
+        // Nothing allocates, and so nothing fails, between a receive and its push.
+        into.reserve(1);
+        into.push(self.recv(cx, deadline)?);
+        self.pop_many(into, max - 1);
+        Ok(into.len() - before)
+    }
+
+    /// Takes what is there at the call, at most `max` values. How many it took.
+    fn pop_many(&self, into: &mut Vec<T>, max: usize) -> usize {
+        let most = self.there().min(max);
+        into.reserve(most);
+        let (mut got, mut wakes) = (0, [const { None }; WAKES]);
+        while got < most {
+            let quiet = if S::NONE { None } else { self.head.lock_quiet() };
+            if let Some(mut head) = quiet {
+                let popped = std::iter::from_fn(|| self.storage.pop(&mut head));
+                let before = into.len();
+                into.extend(popped.take(BATCH.min(most - got)));
+                got += into.len() - before;
+                if into.len() - before < BATCH {
+                    break;
+                }
+                continue;
+            }
+            // Senders queue: their values move up.
+            let mut both = self.both();
+            let mut empty = false;
+            for wake in wakes.iter_mut().take(most - got) {
+                let Some((value, woken)) = self.pop_locked(&mut both) else {
+                    empty = true;
+                    break;
+                };
+                into.push(value);
+                (got, *wake) = (got + 1, woken);
+            }
+            drop(both);
+            wakes.iter_mut().for_each(|wake| wake_up(wake.take()));
+            if empty {
+                break;
+            }
+        }
+        got
+    }
+
+    /// Values in the storage, and in the hands of threads that wait to send: a snapshot, of both sides if such threads are seen.
+    pub(super) fn there(&self) -> usize {
+        if !S::NONE && self.head.flags() & WAITERS == 0 {
+            let head = self.head.index();
+            return self.tail.index().saturating_sub(head) as usize;
+        }
+        let both = self.both();
+        (both.tail.index() - both.head.index()) as usize + self.senders.len()
     }
 
     fn look_for_room(&self, me: &Participant, value: &mut Option<T>) -> bool {

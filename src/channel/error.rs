@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::iter::{Chain, Once, once};
 
 /// The value was not sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,29 @@ pub enum TrySendError<T> {
     Full(T),
     /// The channel is closed, or nobody can receive any more.
     Closed(T),
+}
+
+/// Not all values were sent. What was sent before has left; the rest is here, in its order, to go on with or to keep.
+///
+/// # Examples
+/// ```
+/// use selvedge::{Runtime, channel};
+/// use std::time::Instant;
+/// let vm = Runtime::new();
+/// let mut cx = vm.attach("main")?;
+/// let (tx, rx) = channel::bounded(2);
+/// let late = tx.send_all_until(&mut cx, 1..=4, Instant::now()).unwrap_err();
+/// assert_eq!((late.sent(), late.error().to_string()), (2, "the send timed out".into()));
+/// assert_eq!(rx.drain().collect::<Vec<_>>(), [1, 2]);
+/// tx.send_all(&mut cx, late)?; // 3 and 4
+/// assert_eq!(rx.drain().collect::<Vec<_>>(), [3, 4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct SendAllError<T, I> {
+    pub(super) sent: usize,
+    pub(super) error: SendError<T>,
+    pub(super) rest: I,
 }
 
 /// No value was received; none was taken.
@@ -57,6 +81,7 @@ pub enum TryRecvError {
 
 impl<T> SendError<T> {
     /// The value.
+    #[must_use = "this is the value that was not sent"]
     pub fn into_inner(self) -> T {
         match self {
             Self::Closed(v)
@@ -77,8 +102,34 @@ impl<T> SendError<T> {
     }
 }
 
+impl<T, I> SendAllError<T, I> {
+    /// How many values were sent.
+    pub fn sent(&self) -> usize {
+        self.sent
+    }
+    /// Why the next one was not, with it.
+    pub fn error(&self) -> &SendError<T> {
+        &self.error
+    }
+    /// The error with the value that was not sent, and the iterator, which has those behind it.
+    #[must_use = "these are the values that were not sent"]
+    pub fn into_parts(self) -> (SendError<T>, I) {
+        (self.error, self.rest)
+    }
+}
+
+/// The values that were not sent.
+impl<T, I: Iterator<Item = T>> IntoIterator for SendAllError<T, I> {
+    type Item = T;
+    type IntoIter = Chain<Once<T>, I>;
+    fn into_iter(self) -> Self::IntoIter {
+        once(self.error.into_inner()).chain(self.rest)
+    }
+}
+
 impl<T> TrySendError<T> {
     /// The value.
+    #[must_use = "this is the value that was not sent"]
     pub fn into_inner(self) -> T {
         match self {
             Self::Full(v) | Self::Closed(v) => v,
@@ -90,6 +141,13 @@ impl<T> TrySendError<T> {
 impl<T> fmt::Debug for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}(..)", self.kind())
+    }
+}
+/// Without the values.
+impl<T, I> fmt::Debug for SendAllError<T, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("SendAllError");
+        s.field("sent", &self.sent).field("error", &self.error).finish_non_exhaustive()
     }
 }
 /// As above.
@@ -111,6 +169,11 @@ impl<T> fmt::Display for SendError<T> {
             Self::ShutDown(_) => "the runtime shuts down",
             Self::WouldBlock(_) => "waiting is refused here",
         })
+    }
+}
+impl<T, I> fmt::Display for SendAllError<T, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} values were sent before", self.error, self.sent)
     }
 }
 impl<T> fmt::Display for TrySendError<T> {
@@ -143,5 +206,6 @@ impl fmt::Display for TryRecvError {
 
 impl<T> Error for SendError<T> {}
 impl<T> Error for TrySendError<T> {}
+impl<T, I> Error for SendAllError<T, I> {}
 impl Error for RecvError {}
 impl Error for TryRecvError {}

@@ -12,7 +12,17 @@
 //!
 //! A channel is closed by [`Sender::close`] or [`Receiver::close`], or when all handles of one kind are gone. Then no value
 //! goes in any more; receivers get what is there, then [`Closed`](RecvError::Closed). Who waits to send at that
-//! moment gets the value back.
+//! moment gets the value back. With the last receiver the values that are left are dropped, in its thread, with no lock
+//! held: their destructors may use the channel. If one panics, the others are dropped all the same.
+//!
+//! Nothing in a channel belongs to a runtime: threads of several ones, and OS threads that are attached to none
+//! ([`try_send`](Sender::try_send) and [`try_recv`](Receiver::try_recv) take no context), share it freely. A thread waits as a thread of its own
+//! runtime: for its baton, its signals, its shutdown.
+//!
+//! A hook that panics ends the operation, as everywhere. A value that was not sent is dropped by that; one that was sent
+//! is with its receiver; one that was received is dropped.
+//!
+//! A thread that waits for another one through a channel is in no ring that the crate detects: anybody might send.
 //!
 //! # Examples
 //! ```
@@ -49,9 +59,10 @@ use self::core::{Core, Kind};
 use crate::shim::Arc;
 use crate::thread::{Context, Label, LabelRef};
 use array::Array;
-pub use error::{RecvError, SendError, TryRecvError, TrySendError};
+pub use error::{RecvError, SendAllError, SendError, TryRecvError, TrySendError};
 use list::List;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Instant;
 use storage::Zero;
 
@@ -75,7 +86,9 @@ macro_rules! each {
 /// A channel with room for `capacity` values; 0: a [`rendezvous`].
 ///
 /// # Panics
-/// If so many values do not fit into memory.
+/// If there is no memory for so many values: it is all taken here. A value costs 8 bytes more than its size, rounded up to
+/// its alignment, one without a size too; so `usize::MAX` panics for every type. For a channel without a bound there is
+/// [`unbounded`].
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     Builder::new().bounded(capacity)
 }
@@ -119,7 +132,7 @@ impl Builder {
     /// See [`bounded`].
     ///
     /// # Panics
-    /// If so many values do not fit into memory.
+    /// If there is no memory for so many values.
     pub fn bounded<T>(self, capacity: usize) -> (Sender<T>, Receiver<T>) {
         match capacity {
             0 => pair(self.label, Zero, Flavor::Zero),
@@ -155,10 +168,58 @@ impl<T> Flavor<T> {
     }
 }
 
-/// The sending end of a channel. Clones and references send into the same one.
+/// The sending end of a channel. Clones and references send into the same one. `Send` and `Sync` if the values are `Send`.
+///
+/// ```compile_fail,E0277
+/// use std::rc::Rc;
+/// let (tx, _rx) = selvedge::channel::bounded::<Rc<u8>>(1);
+/// std::thread::spawn(move || tx.try_send(Rc::new(1))); // an `Rc` stays where it is
+/// ```
+/// ```
+/// use std::{cell::Cell, sync::Arc};
+/// let (tx, rx) = selvedge::channel::bounded::<Cell<u8>>(1);
+/// let shared = Arc::new(tx);
+/// std::thread::spawn(move || shared.try_send(Cell::new(1))).join().unwrap().unwrap();
+/// assert_eq!(rx.try_recv().unwrap().get(), 1);
+/// ```
+///
+/// A borrowed value outlives the channel, since that may drop it last:
+/// ```compile_fail,E0597
+/// let (tx, rx) = selvedge::channel::bounded(1);
+/// let name = String::from("x");
+/// tx.try_send(&name).unwrap(); // `name` is dropped before the channel
+/// ```
+/// ```
+/// let name = String::from("x");
+/// let (tx, rx) = selvedge::channel::bounded(1);
+/// tx.try_send(&name).unwrap();
+/// ```
 pub struct Sender<T>(Flavor<T>);
 
-/// The receiving end of a channel. Clones and references receive from the same one; each value goes to one of them.
+/// The receiving end of a channel. Clones and references receive from the same one; each value goes to one of them. `Send`
+/// and `Sync` if the values are `Send`.
+///
+/// It is no `IntoIterator`: receiving waits, and waiting takes the context. [`iter`](Self::iter) is given it;
+/// [`try_iter`](Self::try_iter) and [`drain`](Self::drain) do without, and do not wait.
+/// ```compile_fail,E0277
+/// let (_tx, rx) = selvedge::channel::bounded::<u8>(1);
+/// for value in rx {}
+/// ```
+/// Receiving is a safe point, so no borrowed value of the context lives across it:
+/// ```compile_fail,E0502
+/// fn next(cx: &mut selvedge::Participant, rx: &selvedge::channel::Receiver<u8>) -> usize {
+///     let name = cx.thread().name();
+///     let _ = rx.recv(cx);
+///     name.map_or(0, str::len)
+/// }
+/// ```
+/// ```
+/// fn next(cx: &mut selvedge::Participant, rx: &selvedge::channel::Receiver<u8>) -> usize {
+///     let _ = rx.recv(cx);
+///     let name = cx.thread().name();
+///     name.map_or(0, str::len)
+/// }
+/// ```
 pub struct Receiver<T>(Flavor<T>);
 
 impl<T> Sender<T> {
@@ -190,6 +251,56 @@ impl<T> Sender<T> {
         deadline: Instant,
     ) -> Result<(), SendError<T>> {
         each!(&self.0, core => core.send(cx, value, Some(deadline)))
+    }
+
+    /// Sends the values one after the other, each as [`send`](Self::send) does; gives their number. Another sender's values
+    /// may come in between. Returns when the iterator ends, which runs between the sends.
+    ///
+    /// # Errors
+    /// [`SendAllError`], at the first value that is not sent: with how many were sent, why no more, that value, and the rest
+    /// of the iterator. It is an iterator of what was not sent, to go on with.
+    /// # Blocking
+    /// Yes, in each send.
+    /// # Ordering
+    /// As [`send`](Self::send), value by value.
+    /// # Cost
+    /// That of the sends.
+    pub fn send_all<C: Context, I: IntoIterator<Item = T>>(
+        &self,
+        cx: &mut C,
+        values: I,
+    ) -> Result<usize, SendAllError<T, I::IntoIter>> {
+        self.send_each(cx, values.into_iter(), None)
+    }
+
+    /// As [`send_all`](Self::send_all), until `deadline` at the latest: one deadline for all. What takes no wait is sent
+    /// afterwards too.
+    ///
+    /// # Errors
+    /// [`SendError::TimedOut`] as well.
+    pub fn send_all_until<C: Context, I: IntoIterator<Item = T>>(
+        &self,
+        cx: &mut C,
+        values: I,
+        deadline: Instant,
+    ) -> Result<usize, SendAllError<T, I::IntoIter>> {
+        self.send_each(cx, values.into_iter(), Some(deadline))
+    }
+
+    fn send_each<C: Context, I: Iterator<Item = T>>(
+        &self,
+        cx: &mut C,
+        mut rest: I,
+        deadline: Option<Instant>,
+    ) -> Result<usize, SendAllError<T, I>> {
+        let mut sent = 0;
+        while let Some(value) = rest.next() {
+            if let Err(error) = each!(&self.0, core => core.send(cx, value, deadline)) {
+                return Err(SendAllError { sent, error, rest });
+            }
+            sent += 1;
+        }
+        Ok(sent)
     }
 
     /// Sends a value if that takes no wait: there is room, or a receiver waits.
@@ -236,9 +347,115 @@ impl<T> Receiver<T> {
         each!(&self.0, core => core.try_recv())
     }
 
-    /// Receives what is there, one value after the other, without waiting: ends when the channel is empty.
+    /// Receives many values at once: what is there, or, if there is nothing, waits for one and takes what is there then. They
+    /// come behind those that are in `into`, oldest first, at most `max` of them; gives their number. With `max` 0 it does
+    /// nothing.
+    ///
+    /// What is there: what the channel holds, and what threads wait to send. What comes in meanwhile may be among it, or may
+    /// be left; so the call ends however fast others send.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; no value was taken, `into` is as it was.
+    /// # Blocking
+    /// As [`recv`](Self::recv), if there is nothing.
+    /// # Ordering
+    /// As [`recv`](Self::recv), for each value.
+    /// # Cost
+    /// One compare-exchange for up to 64 values, while nobody waits to send. Other receivers wait as long as that takes.
+    /// `into` grows before, by as much as it may need.
+    ///
+    /// # Examples
+    /// ```
+    /// use selvedge::{Runtime, channel};
+    /// let vm = Runtime::new();
+    /// let mut cx = vm.attach("main")?;
+    /// let (tx, rx) = channel::unbounded();
+    /// tx.send_all(&mut cx, 0..10)?;
+    /// let mut batch = Vec::new();
+    /// assert_eq!(rx.recv_many(&mut cx, &mut batch, 4)?, 4);
+    /// assert_eq!(rx.recv_many(&mut cx, &mut batch, 100)?, 6);
+    /// assert_eq!(batch, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_many<C: Context>(
+        &self,
+        cx: &mut C,
+        into: &mut Vec<T>,
+        max: usize,
+    ) -> Result<usize, RecvError> {
+        each!(&self.0, core => core.recv_many(cx, into, max, None))
+    }
+
+    /// As [`recv_many`](Self::recv_many), until `deadline` at the latest.
+    ///
+    /// # Errors
+    /// [`RecvError::TimedOut`] as well.
+    pub fn recv_many_until<C: Context>(
+        &self,
+        cx: &mut C,
+        into: &mut Vec<T>,
+        max: usize,
+        deadline: Instant,
+    ) -> Result<usize, RecvError> {
+        each!(&self.0, core => core.recv_many(cx, into, max, Some(deadline)))
+    }
+
+    /// Receives one value after the other, waiting for each, until the channel is closed and empty. Anything else that ends a
+    /// wait comes as an error, after which the iterator is over: a signal is no end of the values.
+    ///
+    /// The iterator has the context, so the body of its loop cannot wait. For a body that does:
+    /// `while let Ok(value) = rx.recv(&mut cx)`.
+    ///
+    /// # Errors
+    /// See [`RecvError`], but for `Closed`, which is the end.
+    /// # Blocking
+    /// As [`recv`](Self::recv), in each `next`. Ordering and cost too.
+    ///
+    /// # Examples
+    /// ```
+    /// # use selvedge::{Runtime, channel};
+    /// # let vm = Runtime::new();
+    /// # let mut cx = vm.attach("main")?;
+    /// let (tx, rx) = channel::unbounded();
+    /// tx.send_all(&mut cx, ["a", "b"])?;
+    /// drop(tx);
+    /// for word in rx.iter(&mut cx) {
+    ///     println!("{}", word?);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    /// ```compile_fail,E0499
+    /// # use selvedge::{Runtime, channel, yield_now};
+    /// # let vm = Runtime::new();
+    /// # let mut cx = vm.attach("main").unwrap();
+    /// # let (tx, rx) = channel::unbounded::<&str>();
+    /// for word in rx.iter(&mut cx) {
+    ///     yield_now(&mut cx); // the iterator has it
+    /// }
+    /// ```
+    pub fn iter<C: Context>(&self, cx: &mut C) -> impl Iterator<Item = Result<T, RecvError>> {
+        let mut over = false;
+        let next = move || {
+            let received = if over { Err(RecvError::Closed) } else { self.recv(cx) };
+            over = received.is_err();
+            (!matches!(received, Err(RecvError::Closed))).then_some(received)
+        };
+        std::iter::from_fn(next).fuse()
+    }
+
+    /// Receives without waiting, one value after the other: ends when there is none. While others send it need not end; see
+    /// [`drain`](Self::drain).
     pub fn try_iter(&self) -> impl Iterator<Item = T> {
         std::iter::from_fn(|| self.try_recv().ok())
+    }
+
+    /// Receives without waiting, and ends: as many values as there are at the call, in the channel and in the hands of threads
+    /// that wait to send, or fewer, if other receivers take some. Values that are not asked for stay in the channel.
+    ///
+    /// # Cost
+    /// As so many calls of [`try_recv`](Self::try_recv). [`recv_many`](Self::recv_many) takes a batch at once.
+    pub fn drain(&self) -> impl Iterator<Item = T> {
+        self.try_iter().take(each!(&self.0, core => core.there())).fuse()
     }
 }
 
@@ -301,6 +518,10 @@ macro_rules! both_ends {
                 self.0.address() == other.0.address()
             }
         }
+
+        // A panic in between finds each value in one place, and nothing half done.
+        impl<T> UnwindSafe for $name<T> {}
+        impl<T> RefUnwindSafe for $name<T> {}
 
         impl<T> Clone for $name<T> {
             fn clone(&self) -> Self {
