@@ -59,12 +59,16 @@ impl<T> Block<T> {
         let mut block = Box::<Self>::new_uninit();
         let at = block.as_mut_ptr();
         // SAFETY: `at` is valid for a block.
-        unsafe { (&raw mut (*at).next).write(AtomicPtr::new(null_mut())) };
+        let next = unsafe { &raw mut (*at).next };
+        // SAFETY: as above.
+        unsafe { next.write(AtomicPtr::new(null_mut())) };
         // One slot after the other: a block of large values does not fit on a stack.
         for i in 0..N {
             let (full, value) = (AtomicU32::new(0), UnsafeCell::new(MaybeUninit::uninit()));
             // SAFETY: as above, and it has slot `i`.
-            unsafe { (&raw mut (*at).slots[i]).write(Slot { full, value }) };
+            let slot = unsafe { &raw mut (*at).slots[i] };
+            // SAFETY: as above.
+            unsafe { slot.write(Slot { full, value }) };
         }
         // SAFETY: all of it was written; a slot's value need not be.
         Box::into_raw(unsafe { block.assume_init() })
