@@ -122,10 +122,10 @@ fn a_close_gives_back_what_waits() {
                     .map(|n| {
                         let (tx, value) = (tx.clone(), ledger.value(n));
                         let send = move |cx: &mut Participant| match tx.send(cx, value) {
-                            Err(SendError::Closed(back)) if back.n == n => Ok(()),
+                            Err(SendError::Closed(back)) if back.n == n => Ok::<_, ()>(()),
                             other => panic!("{other:?}"),
                         };
-                        let h = vm.spawn("sender", move |cx| Ok::<_, ()>(send(cx)?)).unwrap();
+                        let h = vm.spawn("sender", send).unwrap();
                         until(&mut cx, "it waits", || rx.waiting_senders() == n - room + 1);
                         h
                     })

@@ -339,7 +339,7 @@ impl ReferenceStateMachine for Model {
         // The end is rare.
         let ends = [Op::Close, Op::CloseReceiver, Op::DropSender, Op::DropReceiver];
         let ops = ops.into_iter().map(|(weight, op)| (8 * weight, op));
-        let ops: Vec<(u32, Op)> = ops.chain(ends.map(|op| (1, op))).collect();
+        let ops: Vec<(u32, Op)> = ops.chain(ends.map(|op| (2, op))).collect();
         let all =
             (0..THREADS).flat_map(|who| ops.iter().map(move |&(n, op)| (n, Step { who, op })));
         let now = all.filter(|(_, step)| model.allows(step));
