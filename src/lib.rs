@@ -23,6 +23,7 @@ mod thread;
 mod wait;
 
 /// [tiny]: https://docs.rs/crate/selvedge/latest/source/examples/tiny_vm.rs
+/// [channels]: https://docs.rs/crate/selvedge/latest/source/examples/channels.rs
 /// [lisp]: https://docs.rs/crate/selvedge/latest/source/examples/lisp/README.md
 #[cfg(doc)]
 #[doc = include_str!("../docs/GUIDE.md")]
