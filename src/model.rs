@@ -53,6 +53,7 @@ impl Seat {
 /// What this crate's own models look at. No VM's business: it may change or go at any time.
 #[doc(hidden)]
 pub mod internals {
+    pub use crate::channel::bare::{SideLock, Store};
     use crate::mutex::Mutex;
     use crate::park::SpinHead;
     use crate::thread::Participant;

@@ -3,6 +3,7 @@
 use selvedge::model::{Seat, UnsafeCell, internals::is_idle, thread};
 use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, Schedule, Thread};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// A runtime whose waiters are never owed a hand-over.
@@ -208,5 +209,58 @@ impl Log {
     pub fn get(&self) -> String {
         // SAFETY: as the type says.
         self.0.with(|log| unsafe { &*log }.clone())
+    }
+}
+
+/// Values with a destructor, numbered from 0: each is to be dropped once.
+pub struct Tokens(Arc<[AtomicU32; 6]>);
+
+/// One of them. loom watches what it holds: who receives it must be behind who sent it.
+pub struct Token {
+    /// Which.
+    pub n: usize,
+    inside: UnsafeCell<usize>,
+    /// Not counted: a token that is dropped twice must not harm the book.
+    book: *const [AtomicU32; 6],
+}
+
+// SAFETY: loom watches the cell; the book outlives every token, as `Tokens::end` sees.
+unsafe impl Send for Token {}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tokens {
+    /// None was made.
+    pub fn new() -> Self {
+        Self(Arc::default())
+    }
+    /// Makes one.
+    pub fn make(&self, n: usize) -> Token {
+        Token { n, inside: UnsafeCell::new(n), book: Arc::as_ptr(&self.0) }
+    }
+    /// When all is over: the first `n` were made, and each is gone, once.
+    pub fn end(self, n: usize) {
+        let gone: Vec<u32> = self.0.iter().map(|d| d.load(Relaxed)).collect();
+        assert!(gone[..n].iter().all(|&d| d == 1), "dropped: {gone:?}");
+    }
+}
+
+impl Token {
+    /// Its number, as the maker wrote it.
+    pub fn read(&self) -> usize {
+        // SAFETY: as the type says.
+        self.inside.with(|n| unsafe { *n })
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        // SAFETY: as the type says.
+        let book = unsafe { &*self.book };
+        book[self.n].fetch_add(1, Relaxed);
     }
 }

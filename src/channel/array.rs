@@ -11,13 +11,17 @@
 //! E1. 2 t + 1, Release -> Acquire: the value.
 //! E2. 2 (t + capacity), Release -> Acquire: the value is out.
 //!
+//! E3. "Full" and "Empty" are said after a fence. Of a thread that put values in and then finds the ring full, and one that took
+//!     some out and then finds it empty, the one whose fence is the later sees what the other did before its own.
+//!
 //! The index of the other side is never read: who waits for a slot touches only that slot. "Full" is true at the load of the
 //! stamp: value t - capacity is still in. "Empty" likewise: nobody has put value t in, and what comes after it comes
 //! after it under the same lock. (A ring whose places are taken by compare-exchange says "empty" behind a stalled sender.)
+//! With E3 one order explains all answers: one that says what was not yet seen stands before it, never in a circle.
 
 use super::side::{Held, Side};
 use super::storage::Storage;
-use crate::shim::{AtomicU64, Ordering::*, UnsafeCell};
+use crate::shim::{self, AtomicU64, Ordering::*, UnsafeCell};
 use std::mem::MaybeUninit;
 
 pub(super) struct Array<T> {
@@ -58,6 +62,14 @@ impl<T> Array<T> {
     fn after(&self, place: usize) -> usize {
         if place + 1 == self.slots.len() { 0 } else { place + 1 }
     }
+    /// The stamp was not this: is it now, after all that this thread did before?
+    #[cold]
+    fn is_after_all(slot: &Slot<T>, stamp: u64) -> bool {
+        // ORDERING: SeqCst, E3. The side's lock was the read-modify-write.
+        shim::fence_after_rmw();
+        // ORDERING: Acquire, E1 or E2.
+        slot.stamp.load(Acquire) == stamp
+    }
     /// Of whom does not hold a side.
     fn glance(&self, index: u64) -> u64 {
         let place = (index % self.slots.len() as u64) as usize;
@@ -82,7 +94,7 @@ impl<T> Storage<T> for Array<T> {
         let (t, place) = (tail.index(), tail.part(|p| p.0));
         let slot = self.slot(place);
         // ORDERING: Acquire, E2.
-        if slot.stamp.load(Acquire) != 2 * t {
+        if slot.stamp.load(Acquire) != 2 * t && !Self::is_after_all(slot, 2 * t) {
             return Err(value);
         }
         // SAFETY: the slot is this holder's (E2).
@@ -99,7 +111,7 @@ impl<T> Storage<T> for Array<T> {
         let (h, place) = (head.index(), head.part(|p| p.0));
         let slot = self.slot(place);
         // ORDERING: Acquire, E1.
-        if slot.stamp.load(Acquire) != 2 * h + 1 {
+        if slot.stamp.load(Acquire) != 2 * h + 1 && !Self::is_after_all(slot, 2 * h + 1) {
             return None;
         }
         // SAFETY: the slot is this holder's (E1).

@@ -14,12 +14,14 @@
 //! E1. `full` 1, Release -> Acquire: the value.
 //! E2. `next`, Release -> Acquire: the block, empty.
 //! E3. A block into `spare`, Release -> out of it, Acquire: what the head did with it.
+//! E4. "Empty" is said after a fence: of two threads that each put a value somewhere, and then find empty where the other put
+//!     its own, one is wrong, and the fences tell it so.
 //!
 //! A block is allocated under the tail's lock, once per `N` values, if `spare` has none.
 
 use super::side::{Held, Side};
 use super::storage::Storage;
-use crate::shim::{AtomicPtr, AtomicU32, Ordering::*, UnsafeCell};
+use crate::shim::{self, AtomicPtr, AtomicU32, Ordering::*, UnsafeCell};
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
@@ -80,6 +82,15 @@ impl<T> List<T> {
         Self { spare: std::array::from_fn(|_| AtomicPtr::new(null_mut())) }
     }
 
+    /// The slot was empty: is it still, after all that this thread did before?
+    #[cold]
+    fn is_full_after_all(slot: &Slot<T>) -> bool {
+        // ORDERING: SeqCst, E4. The head's lock was the read-modify-write.
+        shim::fence_after_rmw();
+        // ORDERING: Acquire, E1.
+        slot.full.load(Acquire) != 0
+    }
+
     /// The tail's block is used up: an empty one follows it.
     #[cold]
     fn grow(&self, tail: &mut Held<'_, At<T>>) {
@@ -107,9 +118,15 @@ impl<T> List<T> {
         // SAFETY: the head's block lives (I1).
         let block = unsafe { &*old };
         // ORDERING: Acquire, E2.
-        let next = block.next.load(Acquire);
+        let mut next = block.next.load(Acquire);
         if next.is_null() {
-            return false;
+            // ORDERING: SeqCst, E4. The head's lock was the read-modify-write.
+            shim::fence_after_rmw();
+            // ORDERING: Acquire, E2.
+            next = block.next.load(Acquire);
+            if next.is_null() {
+                return false;
+            }
         }
         head.part(|at| *at = At { block: next, slot: 0 });
         // ORDERING: Relaxed. The block is ours alone (I1); E3 publishes it.
@@ -168,7 +185,7 @@ impl<T> Storage<T> for List<T> {
             // SAFETY: the head's block lives (I1).
             let slot = unsafe { &(&(*at.block).slots)[at.slot] };
             // ORDERING: Acquire, E1.
-            if slot.full.load(Acquire) == 0 {
+            if slot.full.load(Acquire) == 0 && !Self::is_full_after_all(slot) {
                 return None;
             }
             // SAFETY: the slot is this holder's (E1).

@@ -9,6 +9,7 @@
 //! | `Parker`                      | futex, or std mutex + condvar | `loom::sync::Notify`, one sleeper           | shuttle's mutex + condvar      |
 //! | `spawn`, `pause`, `yield_now` | std                           | loom                                        | shuttle                        |
 //! | `light_fence`, `heavy_fence`  | a compiler fence, membarrier(2) | full fences                               | nothing                        |
+//! | `fence_after_rmw`             | a fence; on x86 the compiler's  | a full fence                              | nothing                        |
 //! | `expired`                     | compares with the clock       | true: every deadline may fire at once       | a draw                         |
 //! | `planted`, `planting`         | false                         | a protocol fault that a test asked for      | the same                       |
 //!

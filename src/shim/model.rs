@@ -95,6 +95,12 @@ pub fn fence(o: Ordering) {
     }
 }
 
+/// What makes it cheap natively is nothing that a model can tell.
+#[track_caller]
+pub(crate) fn fence_after_rmw() {
+    fence(Ordering::SeqCst);
+}
+
 /// The two halves of an asymmetric fence are full fences here: that is the promise they make to each other (two light
 /// ones make none, which a model cannot tell).
 #[track_caller]

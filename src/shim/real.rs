@@ -44,6 +44,18 @@ impl<T> Mutex<T> {
 pub(crate) use barrier::*;
 pub(crate) use parker::Parker;
 
+/// A full fence of a thread that has just done a read-modify-write. On x86 that was one, and only the compiler is left.
+#[inline(always)]
+pub(crate) fn fence_after_rmw() {
+    use std::sync::atomic::{Ordering::SeqCst, compiler_fence, fence};
+    if cfg!(all(any(target_arch = "x86_64", target_arch = "x86"), not(miri))) {
+        compiler_fence(SeqCst);
+    } else {
+        // ORDERING: SeqCst. The caller's half of an either-or.
+        fence(SeqCst);
+    }
+}
+
 /// Asymmetric fences (P1202): the light one costs nothing, the heavy one makes every running thread of the process pass a
 /// barrier. Either what stands before a light fence is seen after a heavy one, or the other way round.
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]

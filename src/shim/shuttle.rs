@@ -113,6 +113,7 @@ pub(crate) fn nap() {
 
 /// Each access is seen by all at once: there is nothing left for fences to do.
 pub(crate) fn light_fence() {}
+pub(crate) fn fence_after_rmw() {}
 pub(crate) fn heavy_fence() {}
 pub(crate) fn has_heavy_fence() -> bool {
     true
