@@ -13,9 +13,7 @@
 //! Held for the time of one value's move. A thread that finds it taken pauses, then yields, then naps: a bounded back-off,
 //! not a wait. Nothing of the VM runs under it; what allocates under it says so (`list`).
 
-#[cfg(not(selvedge_loom))]
-use crate::shim::{self, AtomicU32};
-use crate::shim::{AtomicU64, Ordering::*, UnsafeCell};
+use crate::shim::{self, AtomicU32, AtomicU64, Ordering::*, UnsafeCell};
 
 /// The other kind of thread queues at this side.
 pub(super) const WAITERS: u32 = 2;
@@ -25,7 +23,10 @@ pub(super) const CLOSED: u32 = 4;
 /// A side, on cache lines of its own.
 #[repr(align(128))]
 pub(super) struct Side<P> {
+    #[cfg(not(selvedge_loom))]
     lock: Lock,
+    #[cfg(selvedge_loom)]
+    lock: ModelLock,
     /// How many values have passed here. Read by anybody, as a snapshot.
     index: AtomicU64,
     /// What a storage keeps here.
@@ -47,25 +48,20 @@ pub(super) struct Held<'a, P> {
 
 impl<P> Side<P> {
     pub(super) fn new(part: P) -> Self {
-        Self { lock: Lock::new(), index: AtomicU64::new(0), part: UnsafeCell::new(part) }
+        #[cfg(not(selvedge_loom))]
+        let lock = Lock::new();
+        #[cfg(selvedge_loom)]
+        let lock = ModelLock::new();
+        Self { lock, index: AtomicU64::new(0), part: UnsafeCell::new(part) }
     }
 
     /// Takes the side if no flag is up; none: there is something to notice.
     #[inline(always)]
     pub(super) fn lock_quiet(&self) -> Option<Held<'_, P>> {
         #[cfg(not(selvedge_loom))]
-        if self.lock.take_quiet() {
-            return Some(Held { side: self, flags: 0 });
-        }
-        self.lock_quiet_contended()
-    }
-
-    #[cold]
-    fn lock_quiet_contended(&self) -> Option<Held<'_, P>> {
-        #[cfg(not(selvedge_loom))]
-        if self.flags() != 0 {
-            return None;
-        }
+        return (self.lock.take_quiet() || self.lock.take_quiet_contended())
+            .then(|| Held { side: self, flags: 0 });
+        #[cfg(selvedge_loom)]
         Some(self.lock()).filter(|held| held.flags == 0)
     }
 
@@ -83,7 +79,7 @@ impl<P> Side<P> {
         return Held { side: self, flags: self.lock.take() };
         #[cfg(selvedge_loom)]
         {
-            let lock = self.lock.0.lock();
+            let lock = self.lock.bit.lock();
             Held { side: self, flags: *lock, lock }
         }
     }
@@ -91,11 +87,7 @@ impl<P> Side<P> {
     /// A snapshot.
     #[inline]
     pub(super) fn flags(&self) -> u32 {
-        #[cfg(not(selvedge_loom))]
-        // ORDERING: Relaxed. A hint: who acts on it takes the lock.
-        return self.lock.0.load(Relaxed) & !LOCKED;
-        #[cfg(selvedge_loom)]
-        return *self.lock.0.lock();
+        self.lock.flags()
     }
 
     /// A snapshot.
@@ -135,44 +127,72 @@ impl<P> Drop for Held<'_, P> {
         #[cfg(not(selvedge_loom))]
         self.side.lock.give(self.flags);
         #[cfg(selvedge_loom)]
-        {
+        if *self.lock != self.flags {
             *self.lock = self.flags;
+            // ORDERING: Relaxed. For `flags`.
+            self.side.lock.flags.store(self.flags, Relaxed);
         }
     }
 }
 
 /// loom's mutex stands for the lock bit, which has a model of its own.
 #[cfg(selvedge_loom)]
-struct Lock(crate::shim::Mutex<u32>);
+struct ModelLock {
+    bit: shim::Mutex<u32>,
+    /// What a thread without the lock sees of the flags. Stored by the holder only.
+    flags: AtomicU32,
+}
 
 #[cfg(selvedge_loom)]
-impl Lock {
+impl ModelLock {
     fn new() -> Self {
-        Self(crate::shim::Mutex::new(0))
+        Self { bit: shim::Mutex::new(0), flags: AtomicU32::new(0) }
+    }
+    fn flags(&self) -> u32 {
+        // ORDERING: Relaxed. As `Lock::flags`.
+        self.flags.load(Relaxed)
     }
 }
 
-#[cfg(not(selvedge_loom))]
-struct Lock(AtomicU32);
+pub(super) struct Lock(AtomicU32);
 
-#[cfg(not(selvedge_loom))]
 const LOCKED: u32 = 1;
 
-#[cfg(not(selvedge_loom))]
 impl Lock {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(AtomicU32::new(0))
     }
 
+    /// A snapshot.
+    #[inline]
+    pub(super) fn flags(&self) -> u32 {
+        // ORDERING: Relaxed. A hint: who acts on it takes the lock.
+        self.0.load(Relaxed) & !LOCKED
+    }
+
+    /// Takes the lock if it is free and no flag is up.
     #[inline(always)]
-    fn take_quiet(&self) -> bool {
+    pub(super) fn take_quiet(&self) -> bool {
         // ORDERING: Acquire, E1; Relaxed on failure, where nothing is taken over.
         self.0.compare_exchange(0, LOCKED, Acquire, Relaxed).is_ok()
     }
 
+    /// Takes the lock if no flag is up.
+    #[cold]
+    pub(super) fn take_quiet_contended(&self) -> bool {
+        if self.flags() != 0 {
+            return false;
+        }
+        let flags = self.take();
+        if flags != 0 {
+            self.give(flags);
+        }
+        flags == 0
+    }
+
     /// The flags.
     #[inline]
-    fn take(&self) -> u32 {
+    pub(super) fn take(&self) -> u32 {
         // ORDERING: Relaxed. A guess for the compare-exchange.
         let word = self.0.load(Relaxed);
         if word & LOCKED == 0 && self.take_from(word) { word } else { self.take_contended() }
@@ -198,7 +218,7 @@ impl Lock {
     }
 
     #[inline(always)]
-    fn give(&self, flags: u32) {
+    pub(super) fn give(&self, flags: u32) {
         // ORDERING: Release, E1. A plain store: I2.
         self.0.store(flags, Release);
     }
