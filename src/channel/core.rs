@@ -271,8 +271,8 @@ impl<T, S: Storage<T>> Core<T, S> {
         };
         let end = wait::wait_at(cx, &site, &on, deadline);
         let why = match (site.found.get(), end) {
-            (Found::Done, _) | (_, End::Done) => return Ok(()),
             (Found::Closed, _) | (_, End::Woken) => SendError::Closed as fn(T) -> SendError<T>,
+            (Found::Done, _) | (_, End::Done) => return Ok(()),
             (_, End::Interrupted) => SendError::Interrupted,
             (_, End::TimedOut) => SendError::TimedOut,
             (_, End::ShutDown) => SendError::ShutDown,
