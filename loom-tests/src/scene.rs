@@ -1,5 +1,6 @@
 //! What the models of the rooms share: a runtime, threads seated before anything races, a log that loom watches.
 
+use selvedge::channel::{self, Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError};
 use selvedge::model::{Seat, UnsafeCell, internals::is_idle, thread};
 use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, Schedule, Thread};
 use std::sync::Arc;
@@ -262,5 +263,120 @@ impl Drop for Token {
         // SAFETY: as the type says.
         let book = unsafe { &*self.book };
         book[self.n].fetch_add(1, Relaxed);
+    }
+}
+
+/// What a thread wants of a [`Pipe`].
+#[derive(Clone, Copy)]
+pub enum Wants {
+    /// To receive.
+    Value,
+    /// The same with a deadline.
+    ValueUntil,
+    /// To send.
+    Room,
+    /// The same with a deadline.
+    RoomUntil,
+}
+
+/// A channel of [`Token`]s, and what its users write.
+pub struct Pipe {
+    /// One end.
+    pub tx: Sender<Token>,
+    /// The other.
+    pub rx: Receiver<Token>,
+    /// Written in an order that the model sees to.
+    pub log: Log,
+    tokens: Tokens,
+    made: AtomicU32,
+}
+
+impl Pipe {
+    /// With room for so many values, `full` of which are in: the numbers from 0. [`UNBOUNDED`]: a list.
+    pub fn with_room(room: usize, full: usize) -> Self {
+        let (tx, rx) = match room {
+            UNBOUNDED => channel::unbounded(),
+            n => channel::bounded(n),
+        };
+        let (tokens, made) = (Tokens::new(), AtomicU32::new(0));
+        let pipe = Self { tx, rx, log: Log::new(), tokens, made };
+        for _ in 0..full {
+            assert!(pipe.try_send().is_ok());
+        }
+        pipe
+    }
+    /// The next value.
+    pub fn make(&self) -> Token {
+        self.tokens.make(self.made.fetch_add(1, Relaxed) as usize)
+    }
+    /// Sends the next value without waiting.
+    ///
+    /// # Errors
+    /// As the channel's.
+    pub fn try_send(&self) -> Result<(), TrySendError<Token>> {
+        self.tx.try_send(self.make())
+    }
+    /// The number of the value that is there; `-`: none, `c`: nor will be.
+    pub fn try_recv(&self) -> String {
+        match self.rx.try_recv() {
+            Ok(token) => token.read().to_string(),
+            Err(TryRecvError::Empty) => "-".into(),
+            Err(TryRecvError::Closed) => "c".into(),
+            Err(e) => panic!("{e}"),
+        }
+    }
+    /// Waits. How that ended: the number, or `sent`, or the error; a value that was not sent is the caller's.
+    pub fn wait(&self, me: &mut Participant, wants: Wants) -> String {
+        let sent = match wants {
+            Wants::Value => return received(self.rx.recv(me)),
+            Wants::ValueUntil => return received(self.rx.recv_until(me, soon())),
+            Wants::Room => {
+                let token = self.make();
+                let n = token.n;
+                (n, self.tx.send(me, token))
+            }
+            Wants::RoomUntil => {
+                let token = self.make();
+                let n = token.n;
+                (n, self.tx.send_until(me, token, soon()))
+            }
+        };
+        let (n, result) = sent;
+        let (why, token) = match result {
+            Ok(()) => return "sent".into(),
+            Err(SendError::Closed(t)) => ("closed", t),
+            Err(SendError::Interrupted(t)) => ("signal", t),
+            Err(SendError::TimedOut(t)) => ("late", t),
+            Err(SendError::ShutDown(t)) => ("shutdown", t),
+            Err(e) => panic!("{e}"),
+        };
+        assert_eq!((token.n, token.read()), (n, n), "the value comes back");
+        why.into()
+    }
+    /// When all is over: nobody waits; how many values are left; then all are gone, each once.
+    pub fn end(this: Arc<Self>) -> usize {
+        let Ok(Self { tx, rx, tokens, made, log: _ }) = Arc::try_unwrap(this) else {
+            panic!("somebody has the pipe still")
+        };
+        assert_eq!((tx.waiting_senders(), rx.waiting_receivers()), (0, 0), "who waits is over");
+        let left = rx.len();
+        drop((tx, rx));
+        tokens.end(made.into_inner() as usize);
+        left
+    }
+}
+
+/// For [`Pipe::with_room`].
+pub const UNBOUNDED: usize = usize::MAX;
+
+/// The number of the value, or the error.
+pub fn received(result: Result<Token, RecvError>) -> String {
+    match result {
+        Ok(token) => token.read().to_string(),
+        Err(RecvError::Closed) => "closed".into(),
+        Err(RecvError::Interrupted) => "signal".into(),
+        Err(RecvError::TimedOut) => "late".into(),
+        Err(RecvError::ShutDown) => "shutdown".into(),
+        Err(e) => panic!("{e}"),
     }
 }
