@@ -309,6 +309,11 @@ impl Pipe {
     pub fn make(&self) -> Token {
         self.tokens.make(self.made.fetch_add(1, Relaxed) as usize)
     }
+    /// Value `n`, where the model numbers them.
+    pub fn make_nth(&self, n: usize) -> Token {
+        self.made.fetch_max(n as u32 + 1, Relaxed);
+        self.tokens.make(n)
+    }
     /// Sends the next value without waiting.
     ///
     /// # Errors

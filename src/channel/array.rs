@@ -21,7 +21,7 @@
 
 use super::side::{Held, Side};
 use super::storage::Storage;
-use crate::shim::{self, AtomicU64, Ordering::*, UnsafeCell};
+use crate::shim::{self, AtomicU64, Ordering::*, UnsafeCell, planted};
 use std::mem::MaybeUninit;
 
 pub(super) struct Array<T> {
@@ -97,10 +97,17 @@ impl<T> Storage<T> for Array<T> {
         if slot.stamp.load(Acquire) != 2 * t && !Self::is_after_all(slot, 2 * t) {
             return Err(value);
         }
+        // ORDERING: Release, E1.
+        let say = || slot.stamp.store(2 * t + 1, Release);
+        let early = planted("slot-shown-before-written");
+        if early {
+            say();
+        }
         // SAFETY: the slot is this holder's (E2).
         slot.value.with_mut(|v| unsafe { (*v).write(value) });
-        // ORDERING: Release, E1.
-        slot.stamp.store(2 * t + 1, Release);
+        if !early {
+            say();
+        }
         tail.set_index(t + 1);
         tail.part(|p| p.0 = self.after(place));
         Ok(())
@@ -114,12 +121,19 @@ impl<T> Storage<T> for Array<T> {
         if slot.stamp.load(Acquire) != 2 * h + 1 && !Self::is_after_all(slot, 2 * h + 1) {
             return None;
         }
+        // ORDERING: Release, E2.
+        let free = || slot.stamp.store(2 * (h + self.slots.len() as u64), Release);
+        let early = planted("slot-freed-before-read");
+        if early {
+            free();
+        }
         // SAFETY: the slot is this holder's (E1).
         let value = slot.value.with(|v| unsafe { v.read() });
         // SAFETY: it has a value, which nobody reads again (E1).
         let value = unsafe { value.assume_init() };
-        // ORDERING: Release, E2.
-        slot.stamp.store(2 * (h + self.slots.len() as u64), Release);
+        if !early {
+            free();
+        }
         head.set_index(h + 1);
         head.part(|p| p.0 = self.after(place));
         Some(value)

@@ -154,6 +154,9 @@ impl<T, S: Storage<T>> Core<T, S> {
         if !both.head.has(WAITERS) {
             return stored.map(|value| (value, None));
         }
+        if stored.is_some() && planted("room-is-not-passed-on") {
+            return stored.map(|value| (value, None));
+        }
         let taken = self.senders.take();
         both.head.set(WAITERS, !self.senders.is_empty());
         match (stored, taken) {
@@ -438,10 +441,12 @@ impl<T, S: Storage<T>> Core<T, S> {
             let mut both = self.both();
             if !both.tail.has(CLOSED) {
                 first = true;
-                both.tail.set(CLOSED, true);
+                both.tail.set(CLOSED, !planted("close-without-flag"));
             }
-            let wake = match self.receivers.dismiss() {
+            let receivers = !planted("close-forgets-receivers");
+            let wake = match receivers.then(|| self.receivers.dismiss()).flatten() {
                 Some(wake) => Some(wake),
+                None if planted("close-forgets-senders") => None,
                 None => self.senders.dismiss(),
             };
             both.tail.set(WAITERS, !self.receivers.is_empty());
@@ -470,8 +475,10 @@ impl<T, S: Storage<T>> Core<T, S> {
         if self.handles[end as usize].fetch_sub(1, Relaxed) != 1 {
             return;
         }
-        self.close();
-        if end == Kind::Receive {
+        if !planted("last-handle-leaves-it-open") {
+            self.close();
+        }
+        if end == Kind::Receive && !planted("last-receiver-leaves-values") {
             // Each one drops with no lock held: its destructor may be a VM's.
             drop_all(&mut || self.pop_now().ok());
         }
@@ -545,7 +552,7 @@ struct Sending<'a, T, S: Storage<T>> {
     core: &'a Core<T, S>,
     node: Node<T>,
     found: Cell<Found>,
-    /// It was asked for something meanwhile: its place is at the front.
+    /// It was asked for something meanwhile: it goes back to its place.
     again: Cell<bool>,
 }
 

@@ -21,7 +21,7 @@
 
 use super::side::{Held, Side};
 use super::storage::Storage;
-use crate::shim::{self, AtomicPtr, AtomicU32, Ordering::*, UnsafeCell};
+use crate::shim::{self, AtomicPtr, AtomicU32, Ordering::*, UnsafeCell, planted};
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
@@ -129,8 +129,10 @@ impl<T> List<T> {
             }
         }
         head.part(|at| *at = At { block: next, slot: 0 });
-        // ORDERING: Relaxed. The block is ours alone (I1); E3 publishes it.
-        block.next.swap(null_mut(), Relaxed);
+        if !planted("block-keeps-its-next") {
+            // ORDERING: Relaxed. The block is ours alone (I1); E3 publishes it.
+            block.next.swap(null_mut(), Relaxed);
+        }
         for place in &self.spare {
             // ORDERING: Relaxed. A hint for the compare-exchange, which is dear.
             let free = place.load(Relaxed).is_null();
@@ -192,8 +194,10 @@ impl<T> Storage<T> for List<T> {
             let value = slot.value.with(|v| unsafe { v.read() });
             // SAFETY: it has a value, which nobody reads again (E1).
             let value = unsafe { value.assume_init() };
-            // ORDERING: Relaxed. For when the block is used again: E3.
-            slot.full.store(0, Relaxed);
+            if !planted("block-keeps-its-marks") {
+                // ORDERING: Relaxed. For when the block is used again: E3.
+                slot.full.store(0, Relaxed);
+            }
             at.slot += 1;
             Some(value)
         })?;

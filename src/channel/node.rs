@@ -23,6 +23,8 @@ pub(super) struct Node<T> {
 struct Links<T> {
     next: *const Node<T>,
     prev: *const Node<T>,
+    /// Its place: kept when the thread leaves the queue to answer a request, and comes back.
+    turn: u64,
     /// Whose; none: it is in no queue.
     waiter: Option<(&'static Waiter, Epoch)>,
 }
@@ -37,7 +39,7 @@ impl<T> Node<T> {
         Self::new(MaybeUninit::new(value))
     }
     fn new(slot: MaybeUninit<T>) -> Self {
-        let links = Links { next: null(), prev: null(), waiter: None };
+        let links = Links { next: null(), prev: null(), turn: 0, waiter: None };
         Self { links: UnsafeCell::new(links), slot: UnsafeCell::new(slot) }
     }
     /// The value.
@@ -66,6 +68,8 @@ pub(super) struct Nodes<T>(UnsafeCell<Ends<T>>);
 struct Ends<T> {
     front: *const Node<T>,
     back: *const Node<T>,
+    /// Places given out.
+    turns: u64,
 }
 
 // SAFETY: reached under the side's lock only (I1); what the nodes hold may move to other threads.
@@ -82,7 +86,7 @@ struct Popped<T> {
 
 impl<T> Nodes<T> {
     pub(super) fn new() -> Self {
-        Self(UnsafeCell::new(Ends { front: null(), back: null() }))
+        Self(UnsafeCell::new(Ends { front: null(), back: null(), turns: 0 }))
     }
 
     fn ends<R>(&self, f: impl FnOnce(&mut Ends<T>) -> R) -> R {
@@ -110,16 +114,33 @@ impl<T> Nodes<T> {
         n
     }
 
-    /// Links a node, whose thread has begun its wait: at the back, or at the front.
-    pub(super) fn push(&self, node: &Node<T>, waiter: &'static Waiter, entry: Entry, front: bool) {
+    /// Links a node, whose thread has begun its wait: at the back, or `again` where it was.
+    pub(super) fn push(&self, node: &Node<T>, waiter: &'static Waiter, entry: Entry, again: bool) {
         let this: *const Node<T> = node;
-        let Ends { front: first, back: last } = self.ends(|e| Ends { ..*e });
-        let (prev, next) = if front { (null(), first) } else { (last, null()) };
+        let (turn, prev, next) = if again && !planted("served-goes-last") {
+            let turn = self.links(this, |l| l.turn);
+            let (prev, next) = self.place_of(turn);
+            (turn, prev, next)
+        } else {
+            self.ends(|e| {
+                e.turns += 1;
+                (e.turns, e.back, null())
+            })
+        };
         self.links(this, |l| {
             debug_assert!(l.waiter.is_none(), "one wait, one place in the queue");
-            *l = Links { next, prev, waiter: Some((waiter, entry.epoch)) };
+            *l = Links { next, prev, turn, waiter: Some((waiter, entry.epoch)) };
         });
         self.hook_up(prev, this, next);
+    }
+
+    /// Between whom that place is.
+    fn place_of(&self, turn: u64) -> (*const Node<T>, *const Node<T>) {
+        let (mut prev, mut at) = (null(), self.ends(|e| e.front));
+        while !at.is_null() && self.links(at, |l| l.turn < turn) {
+            (prev, at) = (at, self.links(at, |l| l.next));
+        }
+        (prev, at)
     }
 
     /// Makes `this` follow `prev` and precede `next`; null: the end of the queue.
@@ -137,7 +158,7 @@ impl<T> Nodes<T> {
     /// Takes a node out, if it is linked. The caller is its thread, which still waits or has waited.
     pub(super) fn remove(&self, node: &Node<T>) {
         let this: *const Node<T> = node;
-        if self.links(this, |l| l.waiter.is_none()) {
+        if self.links(this, |l| l.waiter.is_none()) || planted("leaver-stays-in-line") {
             return;
         }
         self.unlink(this);
@@ -182,6 +203,9 @@ impl<T> Nodes<T> {
                 // SAFETY: what was just put in; the receiver's wait ended otherwise, so it leaves it alone (I3).
                 None => value = unsafe { node.take() },
             }
+            if planted("lost-claim-ends-give") {
+                break;
+            }
         }
         Err(value)
     }
@@ -196,6 +220,12 @@ impl<T> Nodes<T> {
             if let Some(wake) = waiter.claim(epoch, Outcome::Granted) {
                 // SAFETY: a waiting sender's slot has a value, and the claim made it ours (I3).
                 return Some((unsafe { copy.assume_init() }, wake));
+            }
+            if planted("lost-claim-drops-value") {
+                // SAFETY: none: the sender has it still.
+                drop(unsafe { copy.assume_init() });
+            } else if planted("lost-claim-ends-take") {
+                break;
             }
         }
         None
