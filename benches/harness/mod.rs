@@ -11,6 +11,7 @@
 
 #![allow(dead_code, reason = "no room uses all of it")]
 
+pub(crate) mod channels;
 pub(crate) mod locks;
 pub(crate) mod monitors;
 
@@ -55,18 +56,35 @@ struct Measure {
 
 /// See the module.
 pub(crate) struct Cell {
-    id: &'static str,
+    id: String,
     iterations: u64,
     rounds: usize,
+    /// Not measured unless it is asked for.
+    in_full_only: bool,
     measures: Vec<Measure>,
     entrants: Vec<Entrant>,
 }
 
 impl Cell {
     /// `iterations`: of one entrant in one round.
-    pub(crate) fn new(id: &'static str, iterations: u64) -> Self {
+    pub(crate) fn new(id: impl Into<String>, iterations: u64) -> Self {
         let time = Measure { suffix: "", unit: "ns", better: "lower" };
-        Self { id, iterations, rounds: usize::MAX, measures: vec![time], entrants: Vec::new() }
+        Self {
+            id: id.into(),
+            iterations,
+            rounds: usize::MAX,
+            in_full_only: false,
+            measures: vec![time],
+            entrants: Vec::new(),
+        }
+    }
+    pub(crate) fn is(&self, id: &str) -> bool {
+        self.id == id
+    }
+    /// For `--full`, or who names it: a room has more cells than one waits for.
+    pub(crate) fn in_full_only(mut self) -> Self {
+        self.in_full_only = true;
+        self
     }
     /// No more rounds than so many: for a cell that takes seconds. Criterion's many samples are not for it.
     pub(crate) fn at_most(mut self, rounds: usize) -> Self {
@@ -99,7 +117,7 @@ impl Cell {
     }
 }
 
-/// `--alternate FILE [--rounds N] [--only PART,PART..]`, `--list`, `--once ID ENTRANT N`, or criterion's own arguments.
+/// `--alternate FILE [--rounds N] [--full] [--only PART,PART..]`, `--list`, `--once ID ENTRANT N`, or criterion's own arguments.
 pub(crate) fn run(mut cells: Vec<Cell>) {
     // glibc takes the lock prefix out of a process that has one thread; a VM with one thread needs no lock.
     std::thread::spawn(|| {
@@ -118,7 +136,7 @@ pub(crate) fn run(mut cells: Vec<Cell>) {
     }
     if let Some(i) = args.iter().position(|a| a == "--once") {
         let [id, entrant, n] = &args[i + 1..] else { panic!("--once ID ENTRANT N") };
-        let cell = cells.iter_mut().find(|c| c.id == id).expect("a cell of this room");
+        let cell = cells.iter_mut().find(|c| c.is(id)).expect("a cell of this room");
         let entrant = cell.entrants.iter_mut().find(|e| e.name == entrant);
         let n = n.parse().expect("a number of iterations");
         UNTIMED.store(true, Relaxed);
@@ -128,7 +146,12 @@ pub(crate) fn run(mut cells: Vec<Cell>) {
     match after("--alternate") {
         Some(file) => {
             let rounds = after("--rounds").map_or(15, |n| n.parse().expect("--rounds N"));
-            alternate(&mut cells, rounds, after("--only"), file);
+            let (full, only) = (args.iter().any(|a| a == "--full"), after("--only"));
+            cells.retain(|c| match only {
+                Some(only) => only.split(',').any(|part| c.id.contains(part)),
+                None => full || !c.in_full_only,
+            });
+            alternate(&mut cells, rounds, file);
         }
         None => by_criterion(cells),
     }
@@ -141,11 +164,11 @@ fn by_criterion(cells: Vec<Cell>) {
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
     for cell in cells {
-        if cell.rounds != usize::MAX {
+        if cell.rounds != usize::MAX || cell.in_full_only {
             println!("{}: by scripts/bench only", cell.id);
             continue;
         }
-        let mut group = criterion.benchmark_group(cell.id);
+        let mut group = criterion.benchmark_group(cell.id.as_str());
         group.sampling_mode(SamplingMode::Flat);
         for mut entrant in cell.entrants {
             group.bench_function(entrant.name, |b| b.iter_custom(|n| (entrant.run)(n).time));
@@ -158,10 +181,9 @@ fn by_criterion(cells: Vec<Cell>) {
 /// By cell, entrant, measure, round.
 type Values = Vec<Vec<Vec<Vec<f64>>>>;
 
-fn alternate(cells: &mut Vec<Cell>, rounds: usize, only: Option<&String>, file: &str) {
-    cells.retain(|c| only.is_none_or(|o| o.split(',').any(|part| c.id.contains(part))));
+fn alternate(cells: &mut [Cell], rounds: usize, file: &str) {
     let mut values: Values = Vec::new();
-    for cell in &mut *cells {
+    for cell in &*cells {
         let of_entrant = vec![Vec::new(); cell.measures.len()];
         values.push(vec![of_entrant; cell.entrants.len()]);
     }
@@ -199,7 +221,7 @@ fn alternate(cells: &mut Vec<Cell>, rounds: usize, only: Option<&String>, file: 
 /// One measure of one cell: its lines in the table, and its entry in the JSON.
 fn report(cell: &Cell, m: usize, values: &[Vec<Vec<f64>>], table: &mut String) -> String {
     let Measure { suffix, unit, better } = cell.measures[m];
-    let id = if suffix.is_empty() { cell.id.to_owned() } else { format!("{}/{suffix}", cell.id) };
+    let id = if suffix.is_empty() { cell.id.clone() } else { format!("{}/{suffix}", cell.id) };
     let ours = &values[0][m];
     let (mut rivals, mut spread) = (Vec::new(), Vec::new());
     writeln!(table, "{id:44} {:>10} {unit}, {better} is better", short(median(ours))).unwrap();
