@@ -66,7 +66,7 @@ impl<T: Message> Channel<T> for Selvedge {
     }
     #[inline(always)]
     fn send(tx: &Self::Tx, me: &mut Participant, value: T) {
-        tx.send(me, value).ok().expect("nobody closes it");
+        tx.send(me, value).expect("nobody closes it");
     }
     #[inline(always)]
     fn recv(rx: &Self::Rx, me: &mut Participant) -> T {

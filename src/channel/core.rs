@@ -100,31 +100,56 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     // -- Without waiting
 
+    /// One step: also `Noticed` where another thread has the side.
     #[inline(always)]
-    fn push_quick(&self, value: T) -> Quick<T> {
-        if S::NONE {
-            return Quick::Noticed(value);
+    fn push_at_once(&self, value: T) -> Quick<T> {
+        let tail = if S::NONE { None } else { self.tail.try_lock_quiet() };
+        match tail {
+            Some(tail) => self.push_to(tail, value),
+            None => Quick::Noticed(value),
         }
-        match self.tail.lock_quiet() {
-            Some(mut tail) => match self.storage.push(&mut tail, value) {
-                Ok(()) => Quick::Done,
-                Err(value) => Quick::Full(value),
-            },
+    }
+
+    /// The same, after whoever has the side.
+    fn push_after(&self, value: T) -> Quick<T> {
+        let tail = if S::NONE { None } else { self.tail.lock_quiet() };
+        match tail {
+            Some(tail) => self.push_to(tail, value),
             None => Quick::Noticed(value),
         }
     }
 
     #[inline(always)]
-    fn pop_quick(&self) -> QuickRecv<T> {
-        if S::NONE {
-            return QuickRecv::Noticed;
+    fn push_to(&self, mut tail: Held<'_, S::Tail>, value: T) -> Quick<T> {
+        match self.storage.push(&mut tail, value) {
+            Ok(()) => Quick::Done,
+            Err(value) => Quick::Full(value),
         }
-        match self.head.lock_quiet() {
-            Some(mut head) => match self.storage.pop(&mut head) {
-                Some(value) => QuickRecv::Done(value),
-                None => QuickRecv::Empty,
-            },
+    }
+
+    /// As `push_at_once`.
+    #[inline(always)]
+    fn pop_at_once(&self) -> QuickRecv<T> {
+        let head = if S::NONE { None } else { self.head.try_lock_quiet() };
+        match head {
+            Some(head) => self.pop_from(head),
             None => QuickRecv::Noticed,
+        }
+    }
+
+    fn pop_after(&self) -> QuickRecv<T> {
+        let head = if S::NONE { None } else { self.head.lock_quiet() };
+        match head {
+            Some(head) => self.pop_from(head),
+            None => QuickRecv::Noticed,
+        }
+    }
+
+    #[inline(always)]
+    fn pop_from(&self, mut head: Held<'_, S::Head>) -> QuickRecv<T> {
+        match self.storage.pop(&mut head) {
+            Some(value) => QuickRecv::Done(value),
+            None => QuickRecv::Empty,
         }
     }
 
@@ -196,9 +221,27 @@ impl<T, S: Storage<T>> Core<T, S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        let refused = match self.push_quick(value) {
+        match self.push_at_once(value) {
+            Quick::Done => Ok(()),
+            Quick::Full(value) => Err(TrySendError::Full(value)),
+            Quick::Noticed(value) => self.try_send_contended(value),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
+        match self.pop_at_once() {
+            QuickRecv::Done(value) => Ok(value),
+            QuickRecv::Empty => self.try_recv_contended(true),
+            QuickRecv::Noticed => self.try_recv_contended(false),
+        }
+    }
+
+    #[cold]
+    fn try_send_contended(&self, value: T) -> Result<(), TrySendError<T>> {
+        let refused = match self.push_after(value) {
             Quick::Done => return Ok(()),
             Quick::Full(value) => return Err(TrySendError::Full(value)),
             Quick::Noticed(value) => self.push_now(value),
@@ -209,9 +252,9 @@ impl<T, S: Storage<T>> Core<T, S> {
         })
     }
 
-    #[inline]
-    pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
-        match self.pop_quick() {
+    #[cold]
+    fn try_recv_contended(&self, empty: bool) -> Result<T, TryRecvError> {
+        match if empty { QuickRecv::Empty } else { self.pop_after() } {
             QuickRecv::Done(value) => Ok(value),
             // Closed or not is the other side's to say.
             QuickRecv::Empty if self.tail.flags() & CLOSED == 0 => Err(TryRecvError::Empty),
@@ -221,27 +264,27 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     // -- With waiting
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn send<C: Context>(
         &self,
         cx: &mut C,
         value: T,
         deadline: Option<Instant>,
     ) -> Result<(), SendError<T>> {
-        match self.push_quick(value) {
+        match self.push_at_once(value) {
             Quick::Done => Ok(()),
             Quick::Full(value) => self.send_contended(cx, value, deadline, true),
             Quick::Noticed(value) => self.send_contended(cx, value, deadline, false),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn recv<C: Context>(
         &self,
         cx: &mut C,
         deadline: Option<Instant>,
     ) -> Result<T, RecvError> {
-        match self.pop_quick() {
+        match self.pop_at_once() {
             QuickRecv::Done(value) => Ok(value),
             QuickRecv::Empty => self.recv_contended(cx, deadline, true),
             QuickRecv::Noticed => self.recv_contended(cx, deadline, false),
@@ -256,6 +299,11 @@ impl<T, S: Storage<T>> Core<T, S> {
         deadline: Option<Instant>,
         full: bool,
     ) -> Result<(), SendError<T>> {
+        let (value, full) = match if full { Quick::Full(value) } else { self.push_after(value) } {
+            Quick::Done => return Ok(()),
+            Quick::Full(value) => (value, true),
+            Quick::Noticed(value) => (value, false),
+        };
         let mut value = Some(value);
         if full && self.look_for_room(cx.me(), &mut value) {
             return Ok(());
@@ -294,6 +342,11 @@ impl<T, S: Storage<T>> Core<T, S> {
         deadline: Option<Instant>,
         empty: bool,
     ) -> Result<T, RecvError> {
+        let empty = match if empty { QuickRecv::Empty } else { self.pop_after() } {
+            QuickRecv::Done(value) => return Ok(value),
+            QuickRecv::Empty => true,
+            QuickRecv::Noticed => false,
+        };
         if let Some(value) = empty.then(|| self.look_for_value(cx.me())).flatten() {
             return Ok(value);
         }
@@ -398,7 +451,7 @@ impl<T, S: Storage<T>> Core<T, S> {
                 // Also when it is closed: then there is nothing to look for.
                 return (self.tail.flags() != 0).then_some(false);
             }
-            match self.push_quick(value.take()?) {
+            match self.push_at_once(value.take()?) {
                 Quick::Done => Some(true),
                 Quick::Full(back) => {
                     *value = Some(back);
@@ -406,7 +459,8 @@ impl<T, S: Storage<T>> Core<T, S> {
                 }
                 Quick::Noticed(back) => {
                     *value = Some(back);
-                    Some(false)
+                    // Else another thread has the side for a moment.
+                    (self.tail.flags() != 0).then_some(false)
                 }
             }
         };

@@ -11,6 +11,8 @@
 //!     or the allocator.
 //! I3. `full` is written 1 by the holder of the tail and 0 by the holder of the head, each where the other waits for it or has
 //!     left the block, so their stores do not race.
+//! I4. A place of `spare` is filled by the holder of the head, who finds it free, and freed by the holder of the tail, who finds
+//!     it filled; so their stores do not race, and no block is lost.
 //! E1. `full` 1, Release -> Acquire: the value.
 //! E2. `next`, Release -> Acquire: the block, empty.
 //! E3. A block into `spare`, Release -> out of it, Acquire: what the head did with it.
@@ -22,6 +24,7 @@
 use super::side::{Held, Side};
 use super::storage::Storage;
 use crate::shim::{self, AtomicPtr, AtomicU32, Ordering::*, UnsafeCell, planted};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
@@ -30,12 +33,14 @@ pub(super) struct List<T> {
 }
 
 const SPARE: usize = if cfg!(selvedge_loom) { 1 } else { 4 };
-/// Slots of a block. Models and shuttle meet its end often.
-const N: usize = if cfg!(any(selvedge_loom, selvedge_shuttle)) { 2 } else { 31 };
+/// A block has as many slots as fit into so many bytes, within bounds.
+const BYTES: usize = 8192;
 
+/// The head of an allocation, whose slots follow.
+#[repr(C)]
 struct Block<T> {
     next: AtomicPtr<Block<T>>,
-    slots: [Slot<T>; N],
+    slots: [Slot<T>; 0],
 }
 
 struct Slot<T> {
@@ -56,24 +61,84 @@ unsafe impl<T: Send> Send for List<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for At<T> {}
 
-impl<T> Block<T> {
-    fn make() -> *mut Self {
-        let mut block = Box::<Self>::new_uninit();
-        let at = block.as_mut_ptr();
-        // SAFETY: `at` is valid for a block.
-        let next = unsafe { &raw mut (*at).next };
+impl<T> At<T> {
+    /// # Safety
+    /// The block lives, and is not used up.
+    unsafe fn slot<'a>(&self) -> &'a Slot<T> {
+        debug_assert!(self.slot < Block::<T>::N, "a slot of the block");
+        // SAFETY: the caller's promise.
+        let slot = unsafe { Block::slot(self.block, self.slot) };
         // SAFETY: as above.
-        unsafe { next.write(AtomicPtr::new(null_mut())) };
-        // One slot after the other: a block of large values does not fit on a stack.
-        for i in 0..N {
-            let (full, value) = (AtomicU32::new(0), UnsafeCell::new(MaybeUninit::uninit()));
-            // SAFETY: as above, and it has slot `i`.
-            let slot = unsafe { &raw mut (*at).slots[i] };
-            // SAFETY: as above.
-            unsafe { slot.write(Slot { full, value }) };
+        unsafe { &*slot }
+    }
+}
+
+impl<T> Block<T> {
+    /// Models and shuttle meet its end often.
+    const N: usize = if cfg!(any(selvedge_loom, selvedge_shuttle)) {
+        2
+    } else {
+        match BYTES / size_of::<Slot<T>>() {
+            ..8 => 8,
+            n @ 8..64 => n,
+            64.. => 64,
         }
-        // SAFETY: all of it was written; a slot's value need not be.
-        Box::into_raw(unsafe { block.assume_init() })
+    };
+
+    fn layout() -> Layout {
+        let slots = Layout::array::<Slot<T>>(Self::N);
+        let all = slots.and_then(|slots| Layout::new::<Self>().extend(slots));
+        match all {
+            Ok((layout, _)) => layout,
+            Err(e) => panic!("a channel of values of {} bytes: {e}", size_of::<T>()),
+        }
+    }
+
+    /// The `n`-th slot.
+    ///
+    /// # Safety
+    /// The block is allocated, and `n` below `N`.
+    unsafe fn slot(this: *mut Self, n: usize) -> *mut Slot<T> {
+        // SAFETY: the caller's promise.
+        let slots = unsafe { &raw mut (*this).slots };
+        // SAFETY: they begin where the type has an empty array of them.
+        unsafe { slots.cast::<Slot<T>>().add(n) }
+    }
+
+    fn make() -> *mut Self {
+        let layout = Self::layout();
+        // SAFETY: a head is not of size 0.
+        let block = unsafe { alloc(layout) }.cast::<Self>();
+        if block.is_null() {
+            handle_alloc_error(layout);
+        }
+        // SAFETY: allocated, and nobody else's.
+        unsafe { block.write(Self { next: AtomicPtr::new(null_mut()), slots: [] }) };
+        for n in 0..Self::N {
+            let value = UnsafeCell::new(MaybeUninit::uninit());
+            // SAFETY: as above.
+            let slot = unsafe { Self::slot(block, n) };
+            // SAFETY: as above.
+            unsafe { slot.write(Slot { full: AtomicU32::new(0), value }) };
+        }
+        block
+    }
+
+    /// Gives the memory back.
+    ///
+    /// # Safety
+    /// The block was made by `make`, nobody else has it, and no slot has a value.
+    unsafe fn end(this: *mut Self) {
+        for n in 0..Self::N {
+            // SAFETY: the caller's promise.
+            let slot = unsafe { Self::slot(this, n) };
+            // SAFETY: as above. The model checker's cells have something to drop.
+            unsafe { slot.drop_in_place() };
+        }
+        // SAFETY: as above.
+        unsafe { this.drop_in_place() };
+        // SAFETY: as above.
+        unsafe { dealloc(this.cast(), Self::layout()) };
     }
 }
 
@@ -95,18 +160,21 @@ impl<T> List<T> {
     #[cold]
     fn grow(&self, tail: &mut Held<'_, At<T>>) {
         let taken = self.spare.iter().find_map(|place| {
-            // ORDERING: Relaxed. A hint for the swap, which is dear.
-            let there = !place.load(Relaxed).is_null();
             // ORDERING: Acquire, E3.
-            let block = if there { place.swap(null_mut(), Acquire) } else { null_mut() };
-            (!block.is_null()).then_some(block)
+            let block = place.load(Acquire);
+            if block.is_null() {
+                return None;
+            }
+            // ORDERING: Relaxed. The place is free, which says nothing of what was there. A store: I4.
+            place.store(null_mut(), Relaxed);
+            Some(block)
         });
         let block = taken.unwrap_or_else(Block::make);
         tail.part(|at| {
             // SAFETY: the tail's block lives (I1).
-            let old = unsafe { &*at.block };
-            // ORDERING: Release, E2. A swap: the head may look at the same time.
-            old.next.swap(block, Release);
+            let next = unsafe { &(*at.block).next };
+            // ORDERING: Release, E2.
+            next.store(block, Release);
             *at = At { block, slot: 0 };
         });
     }
@@ -116,14 +184,14 @@ impl<T> List<T> {
     fn shrink(&self, head: &mut Held<'_, At<T>>) -> bool {
         let old = head.part(|at| at.block);
         // SAFETY: the head's block lives (I1).
-        let block = unsafe { &*old };
+        let place = unsafe { &(*old).next };
         // ORDERING: Acquire, E2.
-        let mut next = block.next.load(Acquire);
+        let mut next = place.load(Acquire);
         if next.is_null() {
             // ORDERING: SeqCst, E4. The head's lock was the read-modify-write.
             shim::fence_after_rmw();
             // ORDERING: Acquire, E2.
-            next = block.next.load(Acquire);
+            next = place.load(Acquire);
             if next.is_null() {
                 return false;
             }
@@ -131,18 +199,18 @@ impl<T> List<T> {
         head.part(|at| *at = At { block: next, slot: 0 });
         if !planted("block-keeps-its-next") {
             // ORDERING: Relaxed. The block is ours alone (I1); E3 publishes it.
-            block.next.swap(null_mut(), Relaxed);
+            place.store(null_mut(), Relaxed);
         }
         for place in &self.spare {
-            // ORDERING: Relaxed. A hint for the compare-exchange, which is dear.
-            let free = place.load(Relaxed).is_null();
-            // ORDERING: Release, E3; Relaxed on failure, where nothing happened.
-            if free && place.compare_exchange(null_mut(), old, Release, Relaxed).is_ok() {
+            // ORDERING: Relaxed. Free or not: what was there was taken by who had its use.
+            if place.load(Relaxed).is_null() {
+                // ORDERING: Release, E3. A store: I4.
+                place.store(old, Release);
                 return true;
             }
         }
         // SAFETY: made by `make`, and ours alone (I2).
-        drop(unsafe { Box::from_raw(old) });
+        unsafe { Block::end(old) };
         true
     }
 }
@@ -161,12 +229,12 @@ impl<T> Storage<T> for List<T> {
 
     #[inline(always)]
     fn push(&self, tail: &mut Held<'_, At<T>>, value: T) -> Result<(), T> {
-        if tail.part(|at| at.slot) == N {
+        if tail.part(|at| at.slot) == Block::<T>::N {
             self.grow(tail);
         }
         tail.part(|at| {
-            // SAFETY: the tail's block lives (I1).
-            let slot = unsafe { &(&(*at.block).slots)[at.slot] };
+            // SAFETY: the tail's block lives (I1); a new one, if it was used up.
+            let slot = unsafe { at.slot() };
             // SAFETY: no value, and nobody else's before `full` (I3).
             slot.value.with_mut(|v| unsafe { (*v).write(value) });
             // ORDERING: Release, E1.
@@ -180,12 +248,12 @@ impl<T> Storage<T> for List<T> {
 
     #[inline(always)]
     fn pop(&self, head: &mut Held<'_, At<T>>) -> Option<T> {
-        if head.part(|at| at.slot) == N && !self.shrink(head) {
+        if head.part(|at| at.slot) == Block::<T>::N && !self.shrink(head) {
             return None;
         }
         let value = head.part(|at| {
-            // SAFETY: the head's block lives (I1).
-            let slot = unsafe { &(&(*at.block).slots)[at.slot] };
+            // SAFETY: the head's block lives (I1); the next one, if it was used up.
+            let slot = unsafe { at.slot() };
             // ORDERING: Acquire, E1.
             if slot.full.load(Acquire) == 0 && !Self::is_full_after_all(slot) {
                 return None;
@@ -216,17 +284,20 @@ impl<T> Storage<T> for List<T> {
     fn end(&mut self, head: &mut Held<'_, At<T>>) {
         let mut block = head.part(|at| at.block);
         while !block.is_null() {
-            // SAFETY: made by `make`; nobody else is left.
-            let last = unsafe { Box::from_raw(block) };
+            // SAFETY: as below.
+            let next = unsafe { &(*block).next };
             // ORDERING: Relaxed. Nobody else is left.
-            block = last.next.load(Relaxed);
+            let next = next.load(Relaxed);
+            // SAFETY: made by `make`; nobody else is left, and no value.
+            unsafe { Block::end(block) };
+            block = next;
         }
         for place in &self.spare {
             // ORDERING: Relaxed. Nobody else is left.
             let block = place.load(Relaxed);
             if !block.is_null() {
                 // SAFETY: as above.
-                drop(unsafe { Box::from_raw(block) });
+                unsafe { Block::end(block) };
             }
         }
     }

@@ -55,18 +55,17 @@ impl<P> Side<P> {
         Self { lock, index: AtomicU64::new(0), part: UnsafeCell::new(part) }
     }
 
-    /// Takes the side if no flag is up; none: there is something to notice.
-    #[inline(always)]
+    /// Takes the side if no flag is up, after whoever has it; none: there is something to notice.
+    #[cold]
     pub(super) fn lock_quiet(&self) -> Option<Held<'_, P>> {
         #[cfg(not(selvedge_loom))]
-        return (self.lock.take_quiet() || self.lock.take_quiet_contended())
-            .then(|| Held { side: self, flags: 0 });
+        return self.lock.take_quiet_contended().then(|| Held { side: self, flags: 0 });
         #[cfg(selvedge_loom)]
         Some(self.lock()).filter(|held| held.flags == 0)
     }
 
-    /// Takes the side only if that takes one step: for who looks.
-    #[inline]
+    /// The same, if it takes one step; none: there is something to notice, or another thread has it.
+    #[inline(always)]
     pub(super) fn try_lock_quiet(&self) -> Option<Held<'_, P>> {
         #[cfg(not(selvedge_loom))]
         return self.lock.take_quiet().then(|| Held { side: self, flags: 0 });
