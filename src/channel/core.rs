@@ -11,6 +11,7 @@
 //!
 //! I1. Under both locks, when they are given back: tail WAITERS if and only if receivers queue, and then the storage is empty
 //!     and no sender queues; head WAITERS if and only if senders queue, and then the storage is full.
+//!     Without storage the tail is both: it guards both queues, and nobody but them is behind it.
 //! I2. A thread queues only under both locks, after it found nothing to do there. So who takes one side and finds no flag up
 //!     need not look for anybody: a thread that queues afterwards sees what it did.
 //! I3. Values leave in the order in which they came in; those of queued senders follow those in the storage, in their order.
@@ -37,19 +38,25 @@ use std::time::Instant;
 const BATCH: usize = 64;
 const WAKES: usize = 16;
 
-/// A channel with a given storage.
+/// A channel with a given storage. In this order: what changes under both locks is on the line of the tail's, which has come
+/// with it; the head has a line of its own, and what hardly changes the rest.
+#[repr(C)]
 pub(super) struct Core<T, S: Storage<T>> {
     tail: Side<S::Tail>,
-    head: Side<S::Head>,
-    storage: S,
-    /// Under the lock of the tail; those of threads that wait change under both.
+    /// Under the lock of the tail; it grows under both.
     receivers: Nodes<T>,
     /// The same, of the head.
     senders: Nodes<T>,
+    head: Apart<Side<S::Head>>,
+    storage: Apart<S>,
     pub(super) label: LabelRef,
     /// Handles that can send, and that can receive.
     handles: [AtomicU64; 2],
 }
+
+/// On cache lines of its own.
+#[repr(align(128))]
+struct Apart<V>(V);
 
 /// Which end of the channel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,10 +65,33 @@ pub(super) enum Kind {
     Receive = 1,
 }
 
-/// Both sides, head first.
+/// Both sides, head first; of a channel without storage the tail, which then guards all.
 struct Both<'a, T, S: Storage<T>> {
+    core: &'a Core<T, S>,
     tail: Held<'a, S::Tail>,
-    head: Held<'a, S::Head>,
+    head: Option<Held<'a, S::Head>>,
+}
+
+impl<T, S: Storage<T>> Both<'_, T, S> {
+    fn senders_queue(&self) -> bool {
+        match &self.head {
+            Some(head) => head.has(WAITERS),
+            None => !self.core.senders.is_empty(),
+        }
+    }
+    /// The flag of a queue that may have become empty, or is empty no more.
+    fn flag_receivers(&mut self) {
+        self.tail.set(WAITERS, !self.core.receivers.is_empty());
+    }
+    /// The same.
+    fn flag_senders(&mut self) {
+        if let Some(head) = &mut self.head {
+            head.set(WAITERS, !self.core.senders.is_empty());
+        }
+    }
+    fn pop(&mut self) -> Option<T> {
+        self.core.storage.0.pop(self.head.as_mut()?)
+    }
 }
 
 /// Why a value did not go in.
@@ -90,12 +120,13 @@ impl<T, S: Storage<T>> Core<T, S> {
         let (tail, head) = storage.sides();
         let (receivers, senders) = (Nodes::new(), Nodes::new());
         let handles = [AtomicU64::new(1), AtomicU64::new(1)];
-        Self { tail, head, storage, receivers, senders, label, handles }
+        let (head, storage) = (Apart(head), Apart(storage));
+        Self { tail, receivers, senders, head, storage, label, handles }
     }
 
     fn both(&self) -> Both<'_, T, S> {
-        let head = self.head.lock();
-        Both { tail: self.tail.lock(), head }
+        let head = (!S::NONE).then(|| self.head.0.lock());
+        Both { core: self, tail: self.tail.lock(), head }
     }
 
     // -- Without waiting
@@ -121,7 +152,7 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     #[inline(always)]
     fn push_to(&self, mut tail: Held<'_, S::Tail>, value: T) -> Quick<T> {
-        match self.storage.push(&mut tail, value) {
+        match self.storage.0.push(&mut tail, value) {
             Ok(()) => Quick::Done,
             Err(value) => Quick::Full(value),
         }
@@ -130,7 +161,7 @@ impl<T, S: Storage<T>> Core<T, S> {
     /// As `push_at_once`.
     #[inline(always)]
     fn pop_at_once(&self) -> QuickRecv<T> {
-        let head = if S::NONE { None } else { self.head.try_lock_quiet() };
+        let head = if S::NONE { None } else { self.head.0.try_lock_quiet() };
         match head {
             Some(head) => self.pop_from(head),
             None => QuickRecv::Noticed,
@@ -138,7 +169,7 @@ impl<T, S: Storage<T>> Core<T, S> {
     }
 
     fn pop_after(&self) -> QuickRecv<T> {
-        let head = if S::NONE { None } else { self.head.lock_quiet() };
+        let head = if S::NONE { None } else { self.head.0.lock_quiet() };
         match head {
             Some(head) => self.pop_from(head),
             None => QuickRecv::Noticed,
@@ -147,7 +178,7 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     #[inline(always)]
     fn pop_from(&self, mut head: Held<'_, S::Head>) -> QuickRecv<T> {
-        match self.storage.pop(&mut head) {
+        match self.storage.0.pop(&mut head) {
             Some(value) => QuickRecv::Done(value),
             None => QuickRecv::Empty,
         }
@@ -161,13 +192,13 @@ impl<T, S: Storage<T>> Core<T, S> {
         let mut value = value;
         if both.tail.has(WAITERS) {
             let given = self.receivers.give(value);
-            both.tail.set(WAITERS, !self.receivers.is_empty());
+            both.flag_receivers();
             match given {
                 Ok(wake) => return Ok(Some(wake)),
                 Err(back) => value = back,
             }
         }
-        match self.storage.push(&mut both.tail, value) {
+        match self.storage.0.push(&mut both.tail, value) {
             Ok(()) => Ok(None),
             Err(value) => Err(Refused::Full(value)),
         }
@@ -175,19 +206,19 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     /// Receives if that takes no wait; none: there is no value.
     fn pop_locked(&self, both: &mut Both<'_, T, S>) -> Option<(T, Option<Wake>)> {
-        let stored = self.storage.pop(&mut both.head);
-        if !both.head.has(WAITERS) {
+        let stored = both.pop();
+        if !both.senders_queue() {
             return stored.map(|value| (value, None));
         }
         if stored.is_some() && planted("room-is-not-passed-on") {
             return stored.map(|value| (value, None));
         }
         let taken = self.senders.take();
-        both.head.set(WAITERS, !self.senders.is_empty());
+        both.flag_senders();
         match (stored, taken) {
             (Some(value), Some((next, wake))) => {
                 // In the place that has just become free.
-                let full = self.storage.push(&mut both.tail, next);
+                let full = self.storage.0.push(&mut both.tail, next);
                 debug_assert!(full.is_ok(), "a place was free");
                 Some((value, Some(wake)))
             }
@@ -404,9 +435,9 @@ impl<T, S: Storage<T>> Core<T, S> {
         into.reserve(most);
         let (mut got, mut wakes) = (0, [const { None }; WAKES]);
         while got < most {
-            let quiet = if S::NONE { None } else { self.head.lock_quiet() };
+            let quiet = if S::NONE { None } else { self.head.0.lock_quiet() };
             if let Some(mut head) = quiet {
-                let popped = std::iter::from_fn(|| self.storage.pop(&mut head));
+                let popped = std::iter::from_fn(|| self.storage.0.pop(&mut head));
                 let before = into.len();
                 into.extend(popped.take(BATCH.min(most - got)));
                 got += into.len() - before;
@@ -437,17 +468,17 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     /// Values in the storage, and in the hands of threads that wait to send: a snapshot, of both sides if such threads are seen.
     pub(super) fn there(&self) -> usize {
-        if !S::NONE && self.head.flags() & WAITERS == 0 {
-            let head = self.head.index();
+        if !S::NONE && self.head.0.flags() & WAITERS == 0 {
+            let head = self.head.0.index();
             return self.tail.index().saturating_sub(head) as usize;
         }
         let both = self.both();
-        (both.tail.index() - both.head.index()) as usize + self.senders.len()
+        (both.tail.index() - self.head.0.index()) as usize + self.senders.len()
     }
 
     fn look_for_room(&self, me: &Participant, value: &mut Option<T>) -> bool {
         let mut look = || {
-            if self.storage.seems_full(&self.tail) {
+            if self.storage.0.seems_full(&self.tail) {
                 // Also when it is closed: then there is nothing to look for.
                 return (self.tail.flags() != 0).then_some(false);
             }
@@ -464,7 +495,7 @@ impl<T, S: Storage<T>> Core<T, S> {
                 }
             }
         };
-        let sent = match self.storage.capacity() {
+        let sent = match self.storage.0.capacity() {
             Some(1) => me.look_briefly(look),
             _ => me.look(self.tail.index(), &mut look),
         };
@@ -473,15 +504,15 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     fn look_for_value(&self, me: &Participant) -> Option<T> {
         let mut look = || {
-            if self.storage.seems_empty(&self.head, &self.tail) {
+            if self.storage.0.seems_empty(&self.head.0, &self.tail) {
                 return (self.tail.flags() & CLOSED != 0).then_some(None);
             }
-            let mut head = self.head.try_lock_quiet()?;
-            self.storage.pop(&mut head).map(Some)
+            let mut head = self.head.0.try_lock_quiet()?;
+            self.storage.0.pop(&mut head).map(Some)
         };
-        match self.storage.capacity() {
+        match self.storage.0.capacity() {
             Some(1) => me.look_briefly(look),
-            _ => me.look(self.head.index(), &mut look),
+            _ => me.look(self.head.0.index(), &mut look),
         }
         .flatten()
     }
@@ -503,8 +534,8 @@ impl<T, S: Storage<T>> Core<T, S> {
                 None if planted("close-forgets-senders") => None,
                 None => self.senders.dismiss(),
             };
-            both.tail.set(WAITERS, !self.receivers.is_empty());
-            both.head.set(WAITERS, !self.senders.is_empty());
+            both.flag_receivers();
+            both.flag_senders();
             drop(both);
             match wake {
                 Some(wake) => wake.now(),
@@ -548,10 +579,10 @@ impl<T, S: Storage<T>> Core<T, S> {
     /// Values in the storage: exact at some moment of the call.
     pub(super) fn len(&self) -> usize {
         let both = self.both();
-        (both.tail.index() - both.head.index()) as usize
+        (both.tail.index() - self.head.0.index()) as usize
     }
     pub(super) fn capacity(&self) -> Option<usize> {
-        self.storage.capacity()
+        self.storage.0.capacity()
     }
     /// How many threads wait to send, or to receive.
     pub(super) fn waiting(&self, end: Kind) -> usize {
@@ -583,7 +614,7 @@ fn wake_up(wake: Option<Wake>) {
 
 impl<T, S: Storage<T>> Drop for Core<T, S> {
     fn drop(&mut self) {
-        let Self { tail: _, head, storage, .. } = self;
+        let Self { head: Apart(head), storage: Apart(storage), .. } = self;
         let mut head = head.lock();
         debug_assert!(storage.pop(&mut head).is_none(), "the last receiver empties a channel");
         storage.end(&mut head);
@@ -634,16 +665,22 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
         self.core.senders.push(&self.node, waiter, entry, self.again.replace(true));
         self.found.set(Found::Queued);
         if !planted("sender-without-flag") {
-            both.head.set(WAITERS, true);
+            both.flag_senders();
         }
         true
     }
 
     fn dequeue(&self, _: &'static Waiter) {
         self.found.set(Found::Nothing);
-        let mut head = self.core.head.lock();
-        self.core.senders.remove(&self.node);
-        head.set(WAITERS, !self.core.senders.is_empty());
+        let core = self.core;
+        if S::NONE {
+            let _all = core.tail.lock();
+            core.senders.remove(&self.node);
+            return;
+        }
+        let mut head = core.head.0.lock();
+        core.senders.remove(&self.node);
+        head.set(WAITERS, !core.senders.is_empty());
     }
 
     fn looks(&self) -> bool {
@@ -688,7 +725,7 @@ impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
         self.core.receivers.push(&self.node, waiter, entry, self.again.replace(true));
         self.found.set(Found::Queued);
         if !planted("receiver-without-flag") {
-            both.tail.set(WAITERS, true);
+            both.flag_receivers();
         }
         true
     }

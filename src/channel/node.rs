@@ -1,7 +1,7 @@
 //! Threads that queue at a channel: nodes on their stacks, linked under a side's lock.
 //!
 //! I1. `links` change, and are read, only under the lock of the side that guards the queue: receivers queue at the tail,
-//!     senders at the head.
+//!     senders at the head, without storage at the tail too.
 //! I2. A linked node's thread is in a wait; it takes that lock before the wait is over, unless its node was popped and the wait
 //!     claimed as granted.
 //! I3. A value is in one place: the sender's node until its wait is claimed as granted; the receiver's node from then on.

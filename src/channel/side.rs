@@ -20,8 +20,7 @@ pub(super) const WAITERS: u32 = 2;
 /// No value goes in any more. On the tail.
 pub(super) const CLOSED: u32 = 4;
 
-/// A side, on cache lines of its own.
-#[repr(align(128))]
+/// A side. Small: who has its lock has its line, and what else lies there (`core`).
 pub(super) struct Side<P> {
     #[cfg(not(selvedge_loom))]
     lock: Lock,
