@@ -117,7 +117,7 @@ impl Cell {
     }
 }
 
-/// `--alternate FILE [--rounds N] [--full] [--only PART,PART..]`, `--list`, `--once ID ENTRANT N`, or criterion's own arguments.
+/// `--alternate FILE [--rounds N] [--full] [--only PART,PART..] [--rivals NAME,NAME..]`, `--list`, `--once ID ENTRANT N`, or criterion's own arguments.
 pub(crate) fn run(mut cells: Vec<Cell>) {
     // glibc takes the lock prefix out of a process that has one thread; a VM with one thread needs no lock.
     std::thread::spawn(|| {
@@ -151,6 +151,13 @@ pub(crate) fn run(mut cells: Vec<Cell>) {
                 Some(only) => only.split(',').any(|part| c.id.contains(part)),
                 None => full || !c.in_full_only,
             });
+            if let Some(rivals) = after("--rivals") {
+                for cell in &mut cells {
+                    let ours = |name: &str| name == "selvedge";
+                    cell.entrants
+                        .retain(|e| ours(e.name) || rivals.split(',').any(|r| r == e.name));
+                }
+            }
             alternate(&mut cells, rounds, file);
         }
         None => by_criterion(cells),
