@@ -157,7 +157,8 @@ fn crowd<T: Message, C: Channel<T>>(
 ) -> impl FnMut(u64) -> Duration {
     let vm = Runtime::new();
     move |n| {
-        assert!(n.is_multiple_of((senders * receivers) as u64), "every thread does its part");
+        let divides = |threads: usize| n.is_multiple_of(threads as u64);
+        assert!(divides(senders) && divides(receivers), "every thread does its part");
         let (tx, rx) = C::make(capacity).expect("there is one");
         let mut ends: Vec<_> = (1..receivers).map(|_| C::share(&rx).map(End::Rx)).collect();
         ends.push(Some(End::Rx(rx)));
