@@ -497,7 +497,7 @@ impl<T, S: Storage<T>> Core<T, S> {
         };
         let sent = match self.storage.0.capacity() {
             Some(1) => me.look_briefly(look),
-            _ => me.look(self.tail.index(), &mut look),
+            _ => me.look(|| self.tail.index(), &mut look),
         };
         sent == Some(true)
     }
@@ -512,7 +512,7 @@ impl<T, S: Storage<T>> Core<T, S> {
         };
         match self.storage.0.capacity() {
             Some(1) => me.look_briefly(look),
-            _ => me.look(self.head.0.index(), &mut look),
+            _ => me.look(|| self.head.0.index(), &mut look),
         }
         .flatten()
     }

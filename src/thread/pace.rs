@@ -29,6 +29,8 @@ const PROBE: u32 = 64;
 const FINE: u32 = 20;
 const COARSE: u32 = 5;
 const YIELDS: u32 = 40;
+/// So many times, as long as values pass.
+const TURNS: u32 = 16;
 /// Looks, two pauses apart, where one value at a time fits.
 const BRIEF: u32 = 60;
 /// Looks at the own wait, one pause apart.
@@ -45,17 +47,36 @@ impl Participant {
         self.record().gate().look().is_quiet()
     }
 
-    /// Looks, between pauses and then yields; none: it is time to queue. `passed`: how many values have passed so far.
-    pub(crate) fn look<R>(&self, passed: u64, mut look: impl FnMut() -> Option<R>) -> Option<R> {
+    /// Looks, between pauses and then yields; none: it is time to queue. `passed`: how many values have passed so far on this
+    /// side. As long as some pass, others of the side were quicker; who queues then slows all down.
+    pub(crate) fn look<R>(
+        &self,
+        passed: impl Fn() -> u64,
+        mut look: impl FnMut() -> Option<R>,
+    ) -> Option<R> {
         if !self.may_look() {
             return None;
         }
+        let (passed, now) = (passed(), passed);
         let numbers = self.pace().0.get();
         let fine = passed.wrapping_sub(numbers.last) <= 2;
         self.pace().0.set(Numbers { last: passed, ..numbers });
         let pauses = |n: u32| if fine { 2 } else { 8 << n.min(3) };
         let steps = self.budget(if fine { FINE } else { COARSE });
-        self.between_pauses(steps, pauses, &mut look).or_else(|| self.between_yields(look))
+        let mut before = passed;
+        let mut found = self.between_pauses(steps, pauses, &mut look);
+        for _ in 0..TURNS {
+            if found.is_some() {
+                return found;
+            }
+            found = self.between_yields(&mut look);
+            let passed = now();
+            let crowded = self.pace().0.get().no_yields > 0;
+            if passed == std::mem::replace(&mut before, passed) || crowded || !self.is_quiet() {
+                break;
+            }
+        }
+        found
     }
 
     /// The same, for a channel of one value.
@@ -72,7 +93,7 @@ impl Participant {
             return None;
         }
         let found = self.between_pauses(self.budget(OWN), |_| 1, &mut look);
-        found.or_else(|| self.between_yields(look))
+        found.or_else(|| self.between_yields(&mut look))
     }
 
     fn budget(&self, full: u32) -> u32 {
@@ -106,7 +127,7 @@ impl Participant {
         None
     }
 
-    fn between_yields<R>(&self, mut look: impl FnMut() -> Option<R>) -> Option<R> {
+    fn between_yields<R>(&self, look: &mut impl FnMut() -> Option<R>) -> Option<R> {
         let numbers = self.pace().0.get();
         if numbers.no_yields > 0 {
             self.pace().0.set(Numbers { no_yields: numbers.no_yields - 1, ..numbers });
