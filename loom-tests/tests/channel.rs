@@ -7,7 +7,7 @@ use loom_tests::check;
 use loom_tests::history::{Done, linearizable};
 use loom_tests::scene::{Pipe, Tokens, UNBOUNDED, Wants, barging, go, received, seats, soon};
 use selvedge::channel::{self, SendError, TrySendError};
-use selvedge::model::{Seat, thread};
+use selvedge::model::{AtomicU32, Ordering::Relaxed, Seat, thread};
 use selvedge::{Participant, Runtime};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -130,18 +130,18 @@ fn two_senders_and_no_place() {
     two_senders("channel.two_senders_zero", 0, 14_000);
 }
 
-/// Two senders queue one after the other; their values come in that order, behind what is stored; also if the second one is
-/// `asked` for something that it leaves its place for. Bound 2; asked 1.
+/// Two senders queue one after the other; their values come in that order, behind what is stored; also if one of them
+/// is `asked` for something that it leaves its place for. Bound 2; asked 1.
 fn queue(
     name: &'static str,
     room: usize,
-    asked: bool,
+    asked: Option<usize>,
     at_least: usize,
     must: &'static [&'static str],
 ) {
-    check(name, Some(if asked { 1 } else { 2 }), at_least, must, move || {
+    check(name, Some(if asked.is_some() { 1 } else { 2 }), at_least, must, move || {
         let vm = barging();
-        let ([a, b, c], [_, _, second]) = seats(&vm);
+        let ([a, b, c], [_, handles @ ..]) = seats(&vm);
         let pipe = Arc::new(Pipe::with_room(room, room));
         let senders = [b, c].map(|seat| {
             let n = pipe.tx.waiting_senders();
@@ -151,9 +151,14 @@ fn queue(
             }
             t
         });
-        if asked {
-            // It leaves its place to answer, and comes back to it.
-            second.ask_owner(|| ()).unwrap();
+        if let Some(n) = asked {
+            // It leaves its place to answer, and comes back to it; meanwhile the other one is the first.
+            let answered = Arc::new(AtomicU32::new(0));
+            let flag = answered.clone();
+            handles[n].ask_owner(move || flag.store(1, Relaxed)).unwrap();
+            while answered.load(Relaxed) == 0 || pipe.tx.waiting_senders() < 2 {
+                thread::yield_now();
+            }
         }
         let me = &mut a.sit();
         let got: String = (0..room + 2).map(|_| pipe.wait(me, Wants::Value)).collect();
@@ -165,17 +170,22 @@ fn queue(
 
 #[test]
 fn senders_queue() {
-    queue("channel.queue", 1, false, 7_100, &["012"]);
+    queue("channel.queue", 1, None, 7_100, &["012"]);
 }
 
 #[test]
 fn senders_queue_without_storage() {
-    queue("channel.queue_zero", 0, false, 5_500, &["01"]);
+    queue("channel.queue_zero", 0, None, 5_500, &["01"]);
 }
 
 #[test]
-fn senders_keep_their_places() {
-    queue("channel.queue_serve", 0, true, 4_300, &["01"]);
+fn the_first_sender_keeps_its_place() {
+    queue("channel.queue_serve_first", 0, Some(0), 3_200, &["01"]);
+}
+
+#[test]
+fn the_second_sender_keeps_its_place() {
+    queue("channel.queue_serve", 0, Some(1), 3_300, &["01"]);
 }
 
 /// The last sender goes, with or without a value: the receiver gets that, then it is told. Bound 3.
@@ -214,6 +224,30 @@ fn the_last_sender_of_a_list_goes() {
 #[test]
 fn the_last_sender_goes_without_storage() {
     last_sender("channel.last_sender_zero", 0, 4_300);
+}
+
+/// Two senders, of which main drops its own at once: the other one is the last, whichever is dropped first. Bound 3.
+#[test]
+fn one_of_two_senders_is_the_last() {
+    check("channel.last_of_two_senders", Some(3), 10, &["0closed"], || {
+        let vm = barging();
+        let ([a, b], _) = seats(&vm);
+        let (tx, rx) = channel::bounded(1);
+        let tokens = Arc::new(Tokens::new());
+        let other = tx.clone();
+        assert_eq!(tx.senders(), 2);
+        let t = thread::spawn({
+            let tokens = tokens.clone();
+            move || assert!(other.send(&mut b.sit(), tokens.make(0)).is_ok())
+        });
+        drop(tx);
+        let me = &mut a.sit();
+        let got = received(rx.recv(me)) + &received(rx.recv(me));
+        t.join().unwrap();
+        drop(rx);
+        Arc::into_inner(tokens).unwrap().end(1);
+        got
+    });
 }
 
 /// The last receiver goes while a sender sends and waits for room: each value is thrown away with the channel or the

@@ -119,7 +119,7 @@ impl<T> Nodes<T> {
         let this: *const Node<T> = node;
         let (turn, prev, next) = if again && !planted("served-goes-last") {
             let turn = self.links(this, |l| l.turn);
-            let (prev, next) = self.place_of(turn);
+            let (prev, next) = self.place_of(if planted("served-goes-first") { 0 } else { turn });
             (turn, prev, next)
         } else {
             self.ends(|e| {
