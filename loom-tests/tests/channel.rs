@@ -5,7 +5,9 @@
 
 use loom_tests::check;
 use loom_tests::history::{Done, linearizable};
-use loom_tests::scene::{Pipe, Tokens, UNBOUNDED, Wants, barging, go, received, seats, soon};
+use loom_tests::scene::{
+    Pipe, Token, Tokens, UNBOUNDED, Wants, barging, go, received, seats, soon,
+};
 use selvedge::channel::{self, SendError, TrySendError};
 use selvedge::model::{AtomicU32, Ordering::Relaxed, Seat, thread};
 use selvedge::{Participant, Runtime};
@@ -229,7 +231,7 @@ fn the_last_sender_goes_without_storage() {
 /// Two senders, of which main drops its own at once: the other one is the last, whichever is dropped first. Bound 3.
 #[test]
 fn one_of_two_senders_is_the_last() {
-    check("channel.last_of_two_senders", Some(3), 10, &["0closed"], || {
+    check("channel.last_of_two_senders", Some(3), 2_900, &["0closed"], || {
         let vm = barging();
         let ([a, b], _) = seats(&vm);
         let (tx, rx) = channel::bounded(1);
@@ -330,6 +332,41 @@ fn a_receiver_passes_who_gave_up() {
         assert_eq!(Pipe::end(pipe), 0);
         how
     });
+}
+
+/// A receiver takes many while a sender sends, and waits for room: what is there comes in order, what a waiting sender has moves
+/// up. Bound 3.
+fn many(name: &'static str, room: usize, at_least: usize, must: &'static [&'static str]) {
+    check(name, Some(3), at_least, must, move || {
+        let vm = barging();
+        let ([a, b], _) = seats(&vm);
+        let pipe = Arc::new(Pipe::with_room(room, 0));
+        let t = go(&pipe, b, |pipe, me| {
+            for _ in 0..2 {
+                assert_eq!(pipe.wait(me, Wants::Room), "sent");
+            }
+        });
+        let me = &mut a.sit();
+        let (mut all, mut got) = (vec![], String::new());
+        while all.len() < 2 {
+            got += &pipe.rx.recv_many(me, &mut all, 2).unwrap().to_string();
+        }
+        t.join().unwrap();
+        assert!(all.iter().map(Token::read).eq(0..2), "in their order");
+        drop(all);
+        assert_eq!(Pipe::end(pipe), 0);
+        got
+    });
+}
+
+#[test]
+fn many_at_once() {
+    many("channel.many", 1, 19_500, &["11", "2"]);
+}
+
+#[test]
+fn many_at_once_without_storage() {
+    many("channel.many_zero", 0, 17_100, &["11", "2"]);
 }
 
 /// Two close: one of them did it; who waits, senders and all, is told. Bound 2.
