@@ -23,15 +23,17 @@
 //! Because the flag that a thread must notice is in the word that it takes anyway, by a read-modify-write, and is put there by
 //! a holder of the same word, no fence is needed.
 
+mod site;
+
+use self::site::{Found, Receiving, Sending};
 use super::error::{RecvError, SendError, TryRecvError, TrySendError};
-use super::node::{Node, Nodes};
+use super::node::Nodes;
 use super::side::{CLOSED, Held, Side, WAITERS};
 use super::storage::Storage;
-use crate::park::{Entry, Waiter, Wake};
+use crate::park::Wake;
 use crate::shim::{AtomicU64, Ordering::*, planted};
 use crate::thread::{Blocker, BlockerKind, Context, LabelRef, Participant};
-use crate::wait::{self, End, Site};
-use std::cell::Cell;
+use crate::wait::{self, End};
 use std::time::Instant;
 
 /// So many values may leave under one hold of the head, and so many wake-ups be owed under both.
@@ -345,12 +347,7 @@ impl<T, S: Storage<T>> Core<T, S> {
             Err(Refused::Full(value)) => value,
         };
         let on = Blocker::new(BlockerKind::Send, self.label.clone());
-        let site = Sending {
-            core: self,
-            node: Node::with(value),
-            found: Cell::new(Found::Nothing),
-            again: Cell::new(false),
-        };
+        let site = Sending::new(self, value);
         let end = wait::wait_at(cx, &site, &on, deadline);
         let why = match (site.found.get(), end) {
             (Found::Closed, _) | (_, End::Woken) => SendError::Closed as fn(T) -> SendError<T>,
@@ -387,12 +384,7 @@ impl<T, S: Storage<T>> Core<T, S> {
             Err(TryRecvError::Empty) => {}
         }
         let on = Blocker::new(BlockerKind::Receive, self.label.clone());
-        let site = Receiving {
-            core: self,
-            node: Node::empty(),
-            found: Cell::new(Found::Nothing),
-            again: Cell::new(false),
-        };
+        let site = Receiving::new(self);
         match (wait::wait_at(cx, &site, &on, deadline), site.found.get()) {
             (_, Found::Closed) | (End::Woken, _) => Err(RecvError::Closed),
             (End::Done, _) => {
@@ -618,136 +610,5 @@ impl<T, S: Storage<T>> Drop for Core<T, S> {
         let mut head = head.lock();
         debug_assert!(storage.pop(&mut head).is_none(), "the last receiver empties a channel");
         storage.end(&mut head);
-    }
-}
-
-/// What a thread that was about to queue found.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Nothing,
-    /// It queued, and has not left the queue by itself. If that stands when the wait is over, the wait was granted.
-    Queued,
-    /// What it wanted.
-    Done,
-    Closed,
-}
-
-/// A send that waits.
-struct Sending<'a, T, S: Storage<T>> {
-    core: &'a Core<T, S>,
-    node: Node<T>,
-    found: Cell<Found>,
-    /// It was asked for something meanwhile: it goes back to its place.
-    again: Cell<bool>,
-}
-
-impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
-    fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
-        let mut both = self.core.both();
-        // SAFETY: the wait is not granted, so the value is this thread's (node I3); it goes back below, or is sent.
-        let value = unsafe { self.node.take() };
-        match self.core.push_locked(&mut both, value) {
-            Ok(wake) => {
-                self.found.set(Found::Done);
-                drop(both);
-                wake_up(wake);
-                return false;
-            }
-            Err(Refused::Closed(value)) => {
-                self.found.set(Found::Closed);
-                // SAFETY: it was taken out above.
-                unsafe { self.node.put(value) };
-                return false;
-            }
-            // SAFETY: as above.
-            Err(Refused::Full(value)) => unsafe { self.node.put(value) },
-        }
-        self.core.senders.push(&self.node, waiter, entry, self.again.replace(true));
-        self.found.set(Found::Queued);
-        if !planted("sender-without-flag") {
-            both.flag_senders();
-        }
-        true
-    }
-
-    fn dequeue(&self, _: &'static Waiter) {
-        self.found.set(Found::Nothing);
-        let core = self.core;
-        if S::NONE {
-            let _all = core.tail.lock();
-            core.senders.remove(&self.node);
-            return;
-        }
-        let mut head = core.head.0.lock();
-        core.senders.remove(&self.node);
-        head.set(WAITERS, !core.senders.is_empty());
-    }
-
-    fn looks(&self) -> bool {
-        matches!(self.core.capacity(), Some(0 | 1))
-    }
-}
-
-impl<T, S: Storage<T>> Drop for Sending<'_, T, S> {
-    fn drop(&mut self) {
-        if matches!(self.found.get(), Found::Nothing | Found::Closed) {
-            // A hook unwinds: the node is in no queue, the value still in it.
-            // SAFETY: not granted, so it is this thread's (node I3).
-            drop(unsafe { self.node.take() });
-        }
-    }
-}
-
-/// A receive that waits.
-struct Receiving<'a, T, S: Storage<T>> {
-    core: &'a Core<T, S>,
-    node: Node<T>,
-    found: Cell<Found>,
-    again: Cell<bool>,
-}
-
-impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
-    fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
-        let mut both = self.core.both();
-        let looks = !planted("no-second-look");
-        if let Some((value, wake)) = looks.then(|| self.core.pop_locked(&mut both)).flatten() {
-            // SAFETY: a receiver's slot is empty (node I3).
-            unsafe { self.node.put(value) };
-            self.found.set(Found::Done);
-            drop(both);
-            wake_up(wake);
-            return false;
-        }
-        if both.tail.has(CLOSED) {
-            self.found.set(Found::Closed);
-            return false;
-        }
-        self.core.receivers.push(&self.node, waiter, entry, self.again.replace(true));
-        self.found.set(Found::Queued);
-        if !planted("receiver-without-flag") {
-            both.flag_receivers();
-        }
-        true
-    }
-
-    fn dequeue(&self, _: &'static Waiter) {
-        self.found.set(Found::Nothing);
-        let mut tail = self.core.tail.lock();
-        self.core.receivers.remove(&self.node);
-        tail.set(WAITERS, !self.core.receivers.is_empty());
-    }
-
-    fn looks(&self) -> bool {
-        matches!(self.core.capacity(), Some(0 | 1))
-    }
-}
-
-impl<T, S: Storage<T>> Drop for Receiving<'_, T, S> {
-    fn drop(&mut self) {
-        if matches!(self.found.get(), Found::Queued | Found::Done) {
-            // A hook unwinds: the value has come, and nobody will take it.
-            // SAFETY: put in by `enqueue`, or by who claimed the wait as granted (node I3).
-            drop(unsafe { self.node.take() });
-        }
     }
 }

@@ -46,7 +46,7 @@
 //! ```
 
 // `side` is the lock, `storage` what is asked of the place of values (`array`, `list`, none), `node` the threads that queue,
-// `core` the protocol. The storages know nothing of waiting.
+// `core` the protocol, with the two waits in `core/site`. The storages know nothing of waiting.
 mod array;
 #[cfg(selvedge_loom)]
 pub(crate) mod bare;

@@ -1,0 +1,159 @@
+//! The two waits of a channel: how a thread queues behind what it did not get, and how it leaves.
+//!
+//! I1. `found` is the waiting thread's own. `Queued` at the end of the wait: it was granted, and who granted it took the node out.
+//! I2. The node has a value that is this thread's to drop while `found` is `Nothing` or `Closed` in a send, `Queued` (and
+//!     granted) or `Done` in a receive. Who takes the value out says so in `found`.
+
+use super::super::node::Node;
+use super::super::side::{CLOSED, WAITERS};
+use super::super::storage::Storage;
+use super::{Core, Refused, wake_up};
+use crate::park::{Entry, Waiter};
+use crate::shim::planted;
+use crate::wait::Site;
+use std::cell::Cell;
+
+/// What a thread that was about to queue found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// It queued, and has not left the queue by itself. If that stands when the wait is over, the wait was granted.
+    Queued,
+    /// What it wanted.
+    Done,
+    Closed,
+}
+
+/// A send that waits.
+pub(super) struct Sending<'a, T, S: Storage<T>> {
+    core: &'a Core<T, S>,
+    pub(super) node: Node<T>,
+    pub(super) found: Cell<Found>,
+    /// It was asked for something meanwhile: it goes back to its place.
+    again: Cell<bool>,
+}
+
+impl<'a, T, S: Storage<T>> Sending<'a, T, S> {
+    pub(super) fn new(core: &'a Core<T, S>, value: T) -> Self {
+        let (node, found) = (Node::with(value), Cell::new(Found::Nothing));
+        Self { core, node, found, again: Cell::new(false) }
+    }
+}
+
+impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
+    fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
+        let mut both = self.core.both();
+        // SAFETY: the wait is not granted, so the value is this thread's (node I3); it goes back below, or is sent.
+        let value = unsafe { self.node.take() };
+        match self.core.push_locked(&mut both, value) {
+            Ok(wake) => {
+                self.found.set(Found::Done);
+                drop(both);
+                wake_up(wake);
+                return false;
+            }
+            Err(Refused::Closed(value)) => {
+                self.found.set(Found::Closed);
+                // SAFETY: it was taken out above.
+                unsafe { self.node.put(value) };
+                return false;
+            }
+            // SAFETY: as above.
+            Err(Refused::Full(value)) => unsafe { self.node.put(value) },
+        }
+        self.core.senders.push(&self.node, waiter, entry, self.again.replace(true));
+        self.found.set(Found::Queued);
+        if !planted("sender-without-flag") {
+            both.flag_senders();
+        }
+        true
+    }
+
+    fn dequeue(&self, _: &'static Waiter) {
+        self.found.set(Found::Nothing);
+        let core = self.core;
+        if S::NONE {
+            let _all = core.tail.lock();
+            core.senders.remove(&self.node);
+            return;
+        }
+        let mut head = core.head.0.lock();
+        core.senders.remove(&self.node);
+        head.set(WAITERS, !core.senders.is_empty());
+    }
+
+    fn looks(&self) -> bool {
+        matches!(self.core.capacity(), Some(0 | 1))
+    }
+}
+
+impl<T, S: Storage<T>> Drop for Sending<'_, T, S> {
+    fn drop(&mut self) {
+        if matches!(self.found.get(), Found::Nothing | Found::Closed) {
+            // A hook unwinds: the node is in no queue, the value still in it.
+            // SAFETY: not granted, so it is this thread's (node I3).
+            drop(unsafe { self.node.take() });
+        }
+    }
+}
+
+/// A receive that waits.
+pub(super) struct Receiving<'a, T, S: Storage<T>> {
+    core: &'a Core<T, S>,
+    pub(super) node: Node<T>,
+    pub(super) found: Cell<Found>,
+    again: Cell<bool>,
+}
+
+impl<'a, T, S: Storage<T>> Receiving<'a, T, S> {
+    pub(super) fn new(core: &'a Core<T, S>) -> Self {
+        let (node, found) = (Node::empty(), Cell::new(Found::Nothing));
+        Self { core, node, found, again: Cell::new(false) }
+    }
+}
+
+impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
+    fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
+        let mut both = self.core.both();
+        let looks = !planted("no-second-look");
+        if let Some((value, wake)) = looks.then(|| self.core.pop_locked(&mut both)).flatten() {
+            // SAFETY: a receiver's slot is empty (node I3).
+            unsafe { self.node.put(value) };
+            self.found.set(Found::Done);
+            drop(both);
+            wake_up(wake);
+            return false;
+        }
+        if both.tail.has(CLOSED) {
+            self.found.set(Found::Closed);
+            return false;
+        }
+        self.core.receivers.push(&self.node, waiter, entry, self.again.replace(true));
+        self.found.set(Found::Queued);
+        if !planted("receiver-without-flag") {
+            both.flag_receivers();
+        }
+        true
+    }
+
+    fn dequeue(&self, _: &'static Waiter) {
+        self.found.set(Found::Nothing);
+        let mut tail = self.core.tail.lock();
+        self.core.receivers.remove(&self.node);
+        tail.set(WAITERS, !self.core.receivers.is_empty());
+    }
+
+    fn looks(&self) -> bool {
+        matches!(self.core.capacity(), Some(0 | 1))
+    }
+}
+
+impl<T, S: Storage<T>> Drop for Receiving<'_, T, S> {
+    fn drop(&mut self) {
+        if matches!(self.found.get(), Found::Queued | Found::Done) {
+            // A hook unwinds: the value has come, and nobody will take it.
+            // SAFETY: put in by `enqueue`, or by who claimed the wait as granted (node I3).
+            drop(unsafe { self.node.take() });
+        }
+    }
+}
