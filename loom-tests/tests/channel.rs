@@ -103,7 +103,7 @@ fn two_receivers_of_one_value() {
 
 #[test]
 fn two_receivers_of_one_value_without_storage() {
-    two_receivers("channel.two_receivers_zero", 0, 8_200);
+    two_receivers("channel.two_receivers_zero", 0, 3_800);
 }
 
 /// Two senders, one place: both values come, in either order. Bound 2.
