@@ -16,8 +16,8 @@
 //! held: their destructors may use the channel. If one panics, the others are dropped all the same.
 //!
 //! Nothing in a channel belongs to a runtime: threads of several ones, and OS threads that are attached to none
-//! ([`try_send`](Sender::try_send) and [`try_recv`](Receiver::try_recv) take no context), share it freely. A thread waits as a thread of its own
-//! runtime: for its baton, its signals, its shutdown.
+//! ([`try_send`](Sender::try_send) and [`try_recv`](Receiver::try_recv) take no context), share it freely. A thread waits as
+//! a thread of its own runtime: for its baton, its signals, its shutdown.
 //!
 //! A hook that panics ends the operation, as everywhere. A value that was not sent is dropped by that; one that was sent
 //! is with its receiver; one that was received is dropped.

@@ -1,6 +1,7 @@
 //! The two waits of a channel: how a thread queues behind what it did not get, and how it leaves.
 //!
-//! I1. `found` is the waiting thread's own. `Queued` at the end of the wait: it was granted, and who granted it took the node out.
+//! I1. `found` is the waiting thread's own. `Queued` at the end of the wait: it was granted, and who granted it took the node
+//!     out.
 //! I2. The node has a value that is this thread's to drop while `found` is `Nothing` or `Closed` in a send, `Queued` (and
 //!     granted) or `Done` in a receive. Who takes the value out says so in `found`.
 
