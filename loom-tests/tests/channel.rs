@@ -41,7 +41,7 @@ fn a_send_meets_a_receive_in_a_list() {
 
 #[test]
 fn a_send_meets_a_receive_without_storage() {
-    meet("channel.meet_zero", 0, 420);
+    meet("channel.meet_zero", 0, 300);
 }
 
 /// More values than there is room for: the sender waits, then the receiver. Kills E2 of the array, a sender without its flag.
@@ -71,7 +71,7 @@ fn a_sender_waits_for_room() {
 
 #[test]
 fn a_sender_waits_for_a_receiver() {
-    stream("channel.full_zero", 0, 12_000);
+    stream("channel.full_zero", 0, 7_200);
 }
 
 /// Two receivers, one value, and then a close: one has the value, the other is told. Bound 2.
@@ -129,7 +129,7 @@ fn two_senders_and_one_place() {
 
 #[test]
 fn two_senders_and_no_place() {
-    two_senders("channel.two_senders_zero", 0, 14_000);
+    two_senders("channel.two_senders_zero", 0, 8_500);
 }
 
 /// Two senders queue one after the other; their values come in that order, behind what is stored; also if one of them
@@ -177,17 +177,17 @@ fn senders_queue() {
 
 #[test]
 fn senders_queue_without_storage() {
-    queue("channel.queue_zero", 0, None, 5_500, &["01"]);
+    queue("channel.queue_zero", 0, None, 3_700, &["01"]);
 }
 
 #[test]
 fn the_first_sender_keeps_its_place() {
-    queue("channel.queue_serve_first", 0, Some(0), 3_200, &["01"]);
+    queue("channel.queue_serve_first", 0, Some(0), 2_800, &["01"]);
 }
 
 #[test]
 fn the_second_sender_keeps_its_place() {
-    queue("channel.queue_serve", 0, Some(1), 3_300, &["01"]);
+    queue("channel.queue_serve", 0, Some(1), 2_900, &["01"]);
 }
 
 /// The last sender goes, with or without a value: the receiver gets that, then it is told. Bound 3.
@@ -225,7 +225,7 @@ fn the_last_sender_of_a_list_goes() {
 
 #[test]
 fn the_last_sender_goes_without_storage() {
-    last_sender("channel.last_sender_zero", 0, 4_300);
+    last_sender("channel.last_sender_zero", 0, 3_100);
 }
 
 /// Two senders, of which main drops its own at once: the other one is the last, whichever is dropped first. Bound 3.
@@ -315,7 +315,7 @@ fn a_value_passes_who_gave_up() {
 /// The same of two senders without storage: the receiver gets a value. Bound 2.
 #[test]
 fn a_receiver_passes_who_gave_up() {
-    check("channel.take_passes_on", Some(2), 6_900, &["late", "sent"], || {
+    check("channel.take_passes_on", Some(2), 3_700, &["late", "sent"], || {
         let vm = barging();
         let ([a, b, c], _) = seats(&vm);
         let pipe = Arc::new(Pipe::with_room(0, 0));
@@ -366,13 +366,13 @@ fn many_at_once() {
 
 #[test]
 fn many_at_once_without_storage() {
-    many("channel.many_zero", 0, 17_100, &["11", "2"]);
+    many("channel.many_zero", 0, 9_500, &["11", "2"]);
 }
 
 /// Two close: one of them did it; who waits, senders and all, is told. Bound 2.
 #[test]
 fn two_close() {
-    check("channel.two_close", Some(2), 97, &["closed"], || {
+    check("channel.two_close", Some(2), 70, &["closed"], || {
         let vm = barging();
         let ([_, b, _], _) = seats(&vm);
         let pipe = Arc::new(Pipe::with_room(0, 0));

@@ -332,7 +332,7 @@ fn a_close_meets_a_signal() {
         "channel_pairs.close_vs_signal",
         none,
         Wants::Room,
-        1_600,
+        1_000,
         &["closed  0", "signal  0"],
         |d| {
             d.signal();
