@@ -392,7 +392,7 @@ const PUSHES_AND_POPS: [Program; 2] = [|s| vec![pop(s), pop(s)], |s| vec![push(s
 /// Wrong: the last one in is the first one out.
 #[test]
 fn self_order() {
-    caught("channel_store.array", || {
+    caught("array of slots", || {
         run(
             2,
             |s| vec![push(s, 0)],
@@ -409,7 +409,7 @@ fn self_order() {
 /// Wrong: there is never too little room; there is room for one only.
 #[test]
 fn self_full() {
-    caught("channel_store.array", || {
+    caught("array of slots", || {
         run(
             2,
             |s| vec![push(s, 0)],
@@ -418,7 +418,7 @@ fn self_full() {
             |s, did| !matches!(did, Did::Push(_, false)) && fifo(s, did),
         )
     });
-    caught("channel_store.array", || {
+    caught("array of slots", || {
         run(
             2,
             |s| vec![push(s, 0)],
@@ -435,7 +435,7 @@ fn self_full() {
 /// Wrong: a receiver always finds something.
 #[test]
 fn self_empty() {
-    caught("channel_store.list", || {
+    caught("list of blocks", || {
         run(
             MUCH,
             |s| vec![push(s, 0)],
