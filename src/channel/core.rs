@@ -8,6 +8,7 @@
 //! | tail WAITERS    | receivers queue                                              | under both locks, with their queue   |
 //! | head WAITERS    | senders queue                                                | under both locks, with their queue   |
 //! | tail CLOSED     | no value goes in any more                                    | up once, under both locks            |
+//! | tail PROMISED   | places are kept free (`permit`)                              | under both locks, with their number  |
 //!
 //! I1. Under both locks, when they are given back: tail WAITERS if and only if receivers queue, and then the storage is empty
 //!     and no sender queues; head WAITERS if and only if senders queue, and then the storage is full.
@@ -17,21 +18,25 @@
 //! I3. Values leave in the order in which they came in; those of queued senders follow those in the storage, in their order.
 //! I4. A value given to a thread, or taken from one, moves under both locks, before the claim (`node` I3).
 //! I5. After CLOSED nobody queues, and who queued is dismissed, but for senders whose values are to be delivered still.
+//! I6. Of a storage with room, that is values and promised places <= capacity; a sender that wants only a place queues as any other
+//!     does. Without storage a place is promised while more receivers queue than places are promised; who then wants one
+//!     queues beside receivers, an exception from I1.
 //! E1. The sides' locks (`side` E1), the storage's slots: a send -> the receive that gets its value. The claim for a value from
 //!     hand to hand.
 //!
 //! Because the flag that a thread must notice is in the word that it takes anyway, by a read-modify-write, and is put there by
 //! a holder of the same word, no fence is needed.
 
+mod permit;
 mod site;
 
 use self::site::{Found, Receiving, Sending};
 use super::error::{RecvError, SendError, TryRecvError, TrySendError};
-use super::node::Nodes;
-use super::side::{CLOSED, Held, Side, WAITERS};
+use super::node::{Node, Nodes, Taken, Tell};
+use super::side::{CLOSED, Held, PROMISED, Side, WAITERS};
 use super::storage::Storage;
-use crate::park::Wake;
-use crate::shim::{AtomicU64, Ordering::*, planted};
+use crate::park::{Epoch, Waiter};
+use crate::shim::{AtomicU64, Ordering::*, UnsafeCell, planted};
 use crate::thread::{Blocker, BlockerKind, Context, LabelRef, Participant};
 use crate::wait::{self, End};
 use std::time::Instant;
@@ -49,6 +54,8 @@ pub(super) struct Core<T, S: Storage<T>> {
     receivers: Nodes<T>,
     /// The same, of the head.
     senders: Nodes<T>,
+    /// Places that are promised. Under both locks.
+    places: UnsafeCell<u64>,
     head: Apart<Side<S::Head>>,
     storage: Apart<S>,
     pub(super) label: LabelRef,
@@ -67,8 +74,11 @@ pub(super) enum Kind {
     Receive = 1,
 }
 
+// SAFETY: `places` is reached under both locks; the rest synchronizes itself.
+unsafe impl<T: Send, S: Storage<T, Tail: Send, Head: Send> + Sync> Sync for Core<T, S> {}
+
 /// Both sides, head first; of a channel without storage the tail, which then guards all.
-struct Both<'a, T, S: Storage<T>> {
+pub(super) struct Both<'a, T, S: Storage<T>> {
     core: &'a Core<T, S>,
     tail: Held<'a, S::Tail>,
     head: Option<Held<'a, S::Head>>,
@@ -94,12 +104,28 @@ impl<T, S: Storage<T>> Both<'_, T, S> {
     fn pop(&mut self) -> Option<T> {
         self.core.storage.0.pop(self.head.as_mut()?)
     }
+    /// How many values the storage holds.
+    fn len(&self) -> u64 {
+        self.tail.index() - self.core.head.0.index()
+    }
+    pub(super) fn is_closed(&self) -> bool {
+        self.tail.has(CLOSED)
+    }
 }
 
 /// Why a value did not go in.
-enum Refused<T> {
+pub(super) enum Refused<T> {
     Full(T),
     Closed(T),
+}
+
+impl<T> From<Refused<T>> for TrySendError<T> {
+    fn from(refused: Refused<T>) -> Self {
+        match refused {
+            Refused::Full(value) => Self::Full(value),
+            Refused::Closed(value) => Self::Closed(value),
+        }
+    }
 }
 
 /// What one step on one side came to.
@@ -121,12 +147,13 @@ impl<T, S: Storage<T>> Core<T, S> {
     pub(super) fn new(storage: S, label: LabelRef) -> Self {
         let (tail, head) = storage.sides();
         let (receivers, senders) = (Nodes::new(), Nodes::new());
+        let places = UnsafeCell::new(0);
         let handles = [AtomicU64::new(1), AtomicU64::new(1)];
         let (head, storage) = (Apart(head), Apart(storage));
-        Self { tail, receivers, senders, head, storage, label, handles }
+        Self { tail, receivers, senders, places, head, storage, label, handles }
     }
 
-    fn both(&self) -> Both<'_, T, S> {
+    pub(super) fn both(&self) -> Both<'_, T, S> {
         let head = (!S::NONE).then(|| self.head.0.lock());
         Both { core: self, tail: self.tail.lock(), head }
     }
@@ -186,8 +213,12 @@ impl<T, S: Storage<T>> Core<T, S> {
         }
     }
 
-    /// Sends if that takes no wait. The wake-up is for after both locks are given back.
-    fn push_locked(&self, both: &mut Both<'_, T, S>, value: T) -> Result<Option<Wake>, Refused<T>> {
+    /// Sends if that takes no wait. Whom to tell: after both locks are given back.
+    pub(super) fn push_locked(
+        &self,
+        both: &mut Both<'_, T, S>,
+        value: T,
+    ) -> Result<Option<Tell<T>>, Refused<T>> {
         if both.tail.has(CLOSED) {
             return Err(Refused::Closed(value));
         }
@@ -196,9 +227,12 @@ impl<T, S: Storage<T>> Core<T, S> {
             let given = self.receivers.give(value);
             both.flag_receivers();
             match given {
-                Ok(wake) => return Ok(Some(wake)),
+                Ok(tell) => return Ok(Some(tell)),
                 Err(back) => value = back,
             }
+        }
+        if both.tail.has(PROMISED) && !both.has_room() {
+            return Err(Refused::Full(value));
         }
         match self.storage.0.push(&mut both.tail, value) {
             Ok(()) => Ok(None),
@@ -207,34 +241,72 @@ impl<T, S: Storage<T>> Core<T, S> {
     }
 
     /// Receives if that takes no wait; none: there is no value.
-    fn pop_locked(&self, both: &mut Both<'_, T, S>) -> Option<(T, Option<Wake>)> {
+    pub(super) fn pop_locked(&self, both: &mut Both<'_, T, S>) -> Option<(T, Option<Tell<T>>)> {
         let stored = both.pop();
         if !both.senders_queue() {
             return stored.map(|value| (value, None));
         }
-        if stored.is_some() && planted("room-is-not-passed-on") {
-            return stored.map(|value| (value, None));
+        let Some(value) = stored else {
+            // No storage, or its places are all promised. Who wants only a place has nothing to give.
+            let taken = self.senders.take(false);
+            both.flag_senders();
+            return match taken? {
+                Taken::Value(value, tell) => Some((value, Some(tell))),
+                Taken::Place(_) => unreachable!("not asked for"),
+            };
+        };
+        if planted("room-is-not-passed-on") {
+            return Some((value, None));
         }
-        let taken = self.senders.take();
+        Some((value, self.refill(both)))
+    }
+
+    /// One of several nodes of a wait queues. Whom to tell: after both locks are given back.
+    pub(super) fn queue_among(
+        &self,
+        both: &mut Both<'_, T, S>,
+        end: Kind,
+        node: &Node<T>,
+        wait: (&'static Waiter, Epoch),
+        again: bool,
+    ) -> Option<Tell<T>> {
+        match end {
+            Kind::Send => {
+                self.senders.push_among(node, wait, again);
+                both.flag_senders();
+                None
+            }
+            Kind::Receive => {
+                self.receivers.push_among(node, wait, again);
+                both.flag_receivers();
+                self.promise_more(both)
+            }
+        }
+    }
+
+    /// The sender that waits longest gets a place that has become free.
+    fn refill(&self, both: &mut Both<'_, T, S>) -> Option<Tell<T>> {
+        let taken = self.senders.take(true);
         both.flag_senders();
-        match (stored, taken) {
-            (Some(value), Some((next, wake))) => {
-                // In the place that has just become free.
+        match taken? {
+            Taken::Value(next, tell) => {
                 let full = self.storage.0.push(&mut both.tail, next);
                 debug_assert!(full.is_ok(), "a place was free");
-                Some((value, Some(wake)))
+                Some(tell)
             }
-            (Some(value), None) => Some((value, None)),
-            (None, taken) => taken.map(|(value, wake)| (value, Some(wake))),
+            Taken::Place(tell) => {
+                both.promise();
+                Some(tell)
+            }
         }
     }
 
     /// Sends if that takes no wait.
     fn push_now(&self, value: T) -> Result<(), Refused<T>> {
         let mut both = self.both();
-        let wake = self.push_locked(&mut both, value)?;
+        let told = self.push_locked(&mut both, value)?;
         drop(both);
-        wake_up(wake);
+        tell(told);
         Ok(())
     }
 
@@ -245,8 +317,8 @@ impl<T, S: Storage<T>> Core<T, S> {
         let closed = both.tail.has(CLOSED);
         drop(both);
         match popped {
-            Some((value, wake)) => {
-                wake_up(wake);
+            Some((value, told)) => {
+                tell(told);
                 Ok(value)
             }
             None if closed => Err(TryRecvError::Closed),
@@ -279,10 +351,7 @@ impl<T, S: Storage<T>> Core<T, S> {
             Quick::Full(value) => return Err(TrySendError::Full(value)),
             Quick::Noticed(value) => self.push_now(value),
         };
-        refused.map_err(|refused| match refused {
-            Refused::Full(value) => TrySendError::Full(value),
-            Refused::Closed(value) => TrySendError::Closed(value),
-        })
+        refused.map_err(TrySendError::from)
     }
 
     #[cold]
@@ -349,15 +418,7 @@ impl<T, S: Storage<T>> Core<T, S> {
         let on = Blocker::new(BlockerKind::Send, self.label.clone());
         let site = Sending::new(self, value);
         let end = wait::wait_at(cx, &site, &on, deadline);
-        let why = match (site.found.get(), end) {
-            (Found::Closed, _) | (_, End::Woken) => SendError::Closed as fn(T) -> SendError<T>,
-            (Found::Done, _) | (_, End::Done) => return Ok(()),
-            (_, End::Interrupted) => SendError::Interrupted,
-            (_, End::TimedOut) => SendError::TimedOut,
-            (_, End::ShutDown) => SendError::ShutDown,
-            (_, End::WouldBlock) => SendError::WouldBlock,
-            (_, End::Deadlock(_)) => unreachable!("a send waits for no thread"),
-        };
+        let Some(why) = why_not(site.found.get(), end) else { return Ok(()) };
         site.found.set(Found::Done);
         // SAFETY: the wait was not granted, so the value is the sender's still (node I3); `found` says that it is out.
         Err(why(unsafe { site.node.take() }))
@@ -450,7 +511,7 @@ impl<T, S: Storage<T>> Core<T, S> {
                 (got, *wake) = (got + 1, woken);
             }
             drop(both);
-            wakes.iter_mut().for_each(|wake| wake_up(wake.take()));
+            wakes.iter_mut().for_each(|wake| tell(wake.take()));
             if empty {
                 break;
             }
@@ -586,6 +647,19 @@ impl<T, S: Storage<T>> Core<T, S> {
     }
 }
 
+/// Why what was waited for did not come; none: it did.
+fn why_not<T>(found: Found, end: End) -> Option<fn(T) -> SendError<T>> {
+    Some(match (found, end) {
+        (Found::Closed, _) | (_, End::Woken) => SendError::Closed,
+        (Found::Done, _) | (_, End::Done) => return None,
+        (_, End::Interrupted) => SendError::Interrupted,
+        (_, End::TimedOut) => SendError::TimedOut,
+        (_, End::ShutDown) => SendError::ShutDown,
+        (_, End::WouldBlock) => SendError::WouldBlock,
+        (_, End::Deadlock(_)) => unreachable!("a send waits for no thread"),
+    })
+}
+
 /// Drops all values, those behind one whose destructor panics as well. If a second one does, the process ends.
 fn drop_all<T>(pop: &mut dyn FnMut() -> Option<T>) {
     struct Rest<'a, T>(&'a mut dyn FnMut() -> Option<T>);
@@ -598,9 +672,9 @@ fn drop_all<T>(pop: &mut dyn FnMut() -> Option<T>) {
     while (rest.0)().is_some() {}
 }
 
-fn wake_up(wake: Option<Wake>) {
-    if let Some(wake) = wake {
-        wake.now();
+pub(super) fn tell<T>(told: Option<Tell<T>>) {
+    if let Some(told) = told {
+        told.now();
     }
 }
 

@@ -45,35 +45,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// `arm` and `select` are what waits at several channels, `permit` a place for a value that is made later.
 // `side` is the lock, `storage` what is asked of the place of values (`array`, `list`, none), `node` the threads that queue,
 // `core` the protocol, with the two waits in `core/site`. The storages know nothing of waiting.
-mod array;
-#[cfg(selvedge_loom)]
-pub(crate) mod bare;
-mod core;
-mod error;
-mod list;
-mod node;
-mod side;
-mod storage;
-
-use self::core::{Core, Kind};
-use crate::shim::Arc;
-use crate::thread::{Context, Label, LabelRef};
-use array::Array;
-pub use error::{RecvError, SendAllError, SendError, TryRecvError, TrySendError};
-use list::List;
-use std::fmt;
-use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::time::Instant;
-use storage::Zero;
-
-enum Flavor<T> {
-    Array(Arc<Core<T, Array<T>>>),
-    List(Arc<Core<T, List<T>>>),
-    Zero(Arc<Core<T, Zero>>),
-}
-
 /// Does the same with the channel, whatever its storage.
 macro_rules! each {
     ($flavor:expr, $core:ident => $e:expr) => {
@@ -83,6 +57,39 @@ macro_rules! each {
             Flavor::Zero($core) => $e,
         }
     };
+}
+
+mod arm;
+mod array;
+#[cfg(selvedge_loom)]
+pub(crate) mod bare;
+mod core;
+mod error;
+mod list;
+mod node;
+mod permit;
+mod select;
+mod side;
+mod storage;
+
+use self::core::{Core, Kind};
+use crate::shim::Arc;
+use crate::thread::{Context, Label, LabelRef};
+pub use arm::{Case, RecvArm, ReserveArm, SendArm};
+use array::Array;
+pub use error::{RecvError, SendAllError, SendError, TryRecvError, TrySendError};
+use list::List;
+pub use permit::Permit;
+pub use select::{Select, SelectError};
+use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::Instant;
+use storage::Zero;
+
+enum Flavor<T> {
+    Array(Arc<Core<T, Array<T>>>),
+    List(Arc<Core<T, List<T>>>),
+    Zero(Arc<Core<T, Zero>>),
 }
 
 /// A channel with room for `capacity` values; 0: a [`rendezvous`].

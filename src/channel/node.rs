@@ -3,21 +3,33 @@
 //! I1. `links` change, and are read, only under the lock of the side that guards the queue: receivers queue at the tail,
 //!     senders at the head, without storage at the tail too.
 //! I2. A linked node's thread is in a wait; it takes that lock before the wait is over, unless its node was popped and the wait
-//!     claimed as granted.
+//!     claimed as granted. A thread that waits by several nodes (a select) takes the lock of each, however its wait ended;
+//!     the node by which it was claimed says so (`won`, written under the lock). A node that is nobody's lies in the heap, and
+//!     is freed by who pops it.
 //! I3. A value is in one place: the sender's node until its wait is claimed as granted; the receiver's node from then on.
 //!     Who claims moves the value before the claim, under the lock, and takes the move back if the claim is lost: the
-//!     copy is forgotten.
-//! E1. As the claim word's: the claimer's writes to the node -> the waiter, once it sees its wait over.
+//!     copy is forgotten. A node that wants a place, or only to be told, never has one.
+//! E1. As the claim word's: the claimer's writes to the node -> the waiter, once it sees its wait over. `won`: the side's lock.
 
 use crate::park::{Entry, Epoch, Outcome, Waiter, Wake};
 use crate::shim::{UnsafeCell, planted};
 use std::mem::MaybeUninit;
 use std::ptr::null;
 
-/// One wait of one thread at one channel.
+/// One wait of one thread at one channel, or one of its several.
 pub(super) struct Node<T> {
     links: UnsafeCell<Links<T>>,
     slot: UnsafeCell<MaybeUninit<T>>,
+    wants: Wants,
+}
+
+/// What the one who queues by a node wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wants {
+    /// To move a value: its own in, or another one out.
+    Value,
+    /// A place for a value that it has not made yet. Among senders only.
+    Place,
 }
 
 struct Links<T> {
@@ -25,22 +37,40 @@ struct Links<T> {
     prev: *const Node<T>,
     /// Its place: kept when the thread leaves the queue to answer a request, and comes back.
     turn: u64,
-    /// Whose; none: it is in no queue.
-    waiter: Option<(&'static Waiter, Epoch)>,
+    who: Who,
+    /// One of several: the wait was claimed by this one.
+    won: bool,
+}
+
+/// Whose a node is.
+#[derive(Clone, Copy)]
+enum Who {
+    /// It is in no queue.
+    Unlinked,
+    /// This is the node of that wait.
+    Alone(&'static Waiter, Epoch),
+    /// This is one of the nodes of that wait.
+    Among(&'static Waiter, Epoch),
+    /// A value that waits by itself. The node is a `Box`'s.
+    Nobody,
 }
 
 impl<T> Node<T> {
     /// A receiver's.
     pub(super) fn empty() -> Self {
-        Self::new(MaybeUninit::uninit())
+        Self::new(MaybeUninit::uninit(), Wants::Value)
     }
     /// A sender's.
     pub(super) fn with(value: T) -> Self {
-        Self::new(MaybeUninit::new(value))
+        Self::new(MaybeUninit::new(value), Wants::Value)
     }
-    fn new(slot: MaybeUninit<T>) -> Self {
-        let links = Links { next: null(), prev: null(), turn: 0, waiter: None };
-        Self { links: UnsafeCell::new(links), slot: UnsafeCell::new(slot) }
+    /// Of who wants a place.
+    pub(super) fn place() -> Self {
+        Self::new(MaybeUninit::uninit(), Wants::Place)
+    }
+    fn new(slot: MaybeUninit<T>, wants: Wants) -> Self {
+        let links = Links { next: null(), prev: null(), turn: 0, who: Who::Unlinked, won: false };
+        Self { links: UnsafeCell::new(links), slot: UnsafeCell::new(slot), wants }
     }
     /// The value.
     ///
@@ -70,6 +100,7 @@ struct Ends<T> {
     back: *const Node<T>,
     /// Places given out.
     turns: u64,
+    len: usize,
 }
 
 // SAFETY: reached under the side's lock only (I1); what the nodes hold may move to other threads.
@@ -77,16 +108,35 @@ unsafe impl<T: Send> Sync for Nodes<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Nodes<T> {}
 
-/// A node that was popped. Valid while the side's lock is held (I2).
-struct Popped<T> {
-    node: *const Node<T>,
-    waiter: &'static Waiter,
-    epoch: Epoch,
+/// Who is to be told, once both locks are given back, that something came of a node.
+#[must_use = "a thread sleeps until it is told"]
+pub(super) enum Tell<T> {
+    Thread(Wake),
+    /// Nobody; the node goes back to the heap.
+    Free(Box<Node<T>>),
+}
+
+impl<T> Tell<T> {
+    /// With no internal lock held.
+    pub(super) fn now(self) {
+        match self {
+            Self::Thread(wake) => wake.now(),
+            Self::Free(node) => drop(node),
+        }
+    }
+}
+
+/// What the front sender let go of.
+pub(super) enum Taken<T> {
+    /// Its value.
+    Value(T, Tell<T>),
+    /// It got what it wanted: the caller keeps a place free for it.
+    Place(Tell<T>),
 }
 
 impl<T> Nodes<T> {
     pub(super) fn new() -> Self {
-        Self(UnsafeCell::new(Ends { front: null(), back: null(), turns: 0 }))
+        Self(UnsafeCell::new(Ends { front: null(), back: null(), turns: 0, len: 0 }))
     }
 
     fn ends<R>(&self, f: impl FnOnce(&mut Ends<T>) -> R) -> R {
@@ -106,16 +156,32 @@ impl<T> Nodes<T> {
     }
 
     pub(super) fn len(&self) -> usize {
-        let (mut n, mut at) = (0, self.ends(|e| e.front));
-        while !at.is_null() {
-            n += 1;
-            at = self.links(at, |l| l.next);
-        }
-        n
+        self.ends(|e| e.len)
     }
 
     /// Links a node, whose thread has begun its wait: at the back, or `again` where it was.
     pub(super) fn push(&self, node: &Node<T>, waiter: &'static Waiter, entry: Entry, again: bool) {
+        self.link(node, Who::Alone(waiter, entry.epoch), again);
+    }
+
+    /// The same, of a wait that has several nodes.
+    pub(super) fn push_among(
+        &self,
+        node: &Node<T>,
+        (waiter, epoch): (&'static Waiter, Epoch),
+        again: bool,
+    ) {
+        self.link(node, Who::Among(waiter, epoch), again);
+    }
+
+    /// A value that waits by itself.
+    pub(super) fn push_ownerless(&self, node: Box<Node<T>>) {
+        // SAFETY: it is freed by who pops it (I2), and lives until then.
+        let node = unsafe { &*Box::into_raw(node) };
+        self.link(node, Who::Nobody, false);
+    }
+
+    fn link(&self, node: &Node<T>, who: Who, again: bool) {
         let this: *const Node<T> = node;
         let (turn, prev, next) = if again && !planted("served-goes-last") {
             let turn = self.links(this, |l| l.turn);
@@ -128,9 +194,10 @@ impl<T> Nodes<T> {
             })
         };
         self.links(this, |l| {
-            debug_assert!(l.waiter.is_none(), "one wait, one place in the queue");
-            *l = Links { next, prev, turn, waiter: Some((waiter, entry.epoch)) };
+            debug_assert!(matches!(l.who, Who::Unlinked), "one wait, one place in the queue");
+            *l = Links { next, prev, turn, who, won: false };
         });
+        self.ends(|e| e.len += 1);
         self.hook_up(prev, this, next);
     }
 
@@ -155,18 +222,20 @@ impl<T> Nodes<T> {
         }
     }
 
-    /// Takes a node out, if it is linked. The caller is its thread, which still waits or has waited.
-    pub(super) fn remove(&self, node: &Node<T>) {
+    /// Takes a node out, if it is linked. The caller is its thread, which still waits or has waited. One of several: was the
+    /// wait claimed by it?
+    pub(super) fn remove(&self, node: &Node<T>) -> bool {
         let this: *const Node<T> = node;
-        if self.links(this, |l| l.waiter.is_none()) || planted("leaver-stays-in-line") {
-            return;
+        let (linked, won) = self.links(this, |l| (!matches!(l.who, Who::Unlinked), l.won));
+        if linked && !planted("leaver-stays-in-line") {
+            self.unlink(this);
         }
-        self.unlink(this);
+        won
     }
 
     fn unlink(&self, node: *const Node<T>) {
         let (prev, next) = self.links(node, |l| {
-            l.waiter = None;
+            l.who = Who::Unlinked;
             (l.prev, l.next)
         });
         match prev.is_null() {
@@ -177,31 +246,53 @@ impl<T> Nodes<T> {
             true => self.ends(|e| e.back = prev),
             false => self.links(next, |l| l.prev = prev),
         }
+        self.ends(|e| e.len -= 1);
     }
 
-    fn pop(&self) -> Option<Popped<T>> {
-        let node = self.ends(|e| e.front);
-        if node.is_null() {
+    /// The first one that wants one of these, unlinked. It lives as long as the side's lock is held (I2).
+    fn pop(&self, wants: impl Fn(Wants) -> bool) -> Option<(*const Node<T>, Who)> {
+        let mut at = self.ends(|e| e.front);
+        // SAFETY: a linked node lives (I2), and `wants` never changes.
+        while !at.is_null() && !wants(unsafe { (*at).wants }) {
+            at = self.links(at, |l| l.next);
+        }
+        if at.is_null() {
             return None;
         }
-        let (waiter, epoch) = self.links(node, |l| l.waiter).expect("a linked node has a waiter");
-        self.unlink(node);
-        Some(Popped { node, waiter, epoch })
+        let who = self.links(at, |l| l.who);
+        self.unlink(at);
+        Some((at, who))
+    }
+
+    /// Ends the wait of who queued by a popped node; none: it had ended otherwise.
+    fn claim(&self, node: *const Node<T>, who: Who, outcome: Outcome) -> Option<Tell<T>> {
+        match who {
+            Who::Alone(waiter, epoch) => waiter.claim(epoch, outcome).map(Tell::Thread),
+            Who::Among(waiter, epoch) => {
+                let wake = waiter.claim(epoch, outcome)?;
+                // It takes this lock before it lets go of the node (I2).
+                self.links(node, |l| l.won = !planted("winner-is-not-told"));
+                Some(Tell::Thread(wake))
+            }
+            // SAFETY: popped, and a `Box`'s (I2).
+            Who::Nobody => Some(Tell::Free(unsafe { Box::from_raw(node.cast_mut()) })),
+            Who::Unlinked => unreachable!("a linked node is somebody's, or nobody's"),
+        }
     }
 
     /// Gives a value to the receiver that waits longest; or it comes back: nobody waits.
-    pub(super) fn give(&self, mut value: T) -> Result<Wake, T> {
-        while let Some(Popped { node, waiter, epoch }) = self.pop() {
+    pub(super) fn give(&self, mut value: T) -> Result<Tell<T>, T> {
+        while let Some((node, who)) = self.pop(|_| true) {
             // SAFETY: a popped node lives until its thread has had the lock (I2).
-            let node = unsafe { &*node };
-            let early =
-                planted("claim-before-value").then(|| waiter.claim(epoch, Outcome::Granted));
+            let slot = unsafe { &*node };
+            let granted = || self.claim(node, who, Outcome::Granted);
+            let early = planted("claim-before-value").then(granted);
             // SAFETY: a waiting receiver's slot is empty (I3).
-            unsafe { node.put(value) };
-            match early.unwrap_or_else(|| waiter.claim(epoch, Outcome::Granted)) {
-                Some(wake) => return Ok(wake),
+            unsafe { slot.put(value) };
+            match early.unwrap_or_else(granted) {
+                Some(tell) => return Ok(tell),
                 // SAFETY: what was just put in; the receiver's wait ended otherwise, so it leaves it alone (I3).
-                None => value = unsafe { node.take() },
+                None => value = unsafe { slot.take() },
             }
             if planted("lost-claim-ends-give") {
                 break;
@@ -210,16 +301,25 @@ impl<T> Nodes<T> {
         Err(value)
     }
 
-    /// Takes the value of the sender that waits longest.
-    pub(super) fn take(&self) -> Option<(T, Wake)> {
-        while let Some(Popped { node, waiter, epoch }) = self.pop() {
+    /// Takes the value of the sender that waits longest, or lets it have a place, if that is what it wants. Without `places`:
+    /// of the one that waits longest with a value.
+    pub(super) fn take(&self, places: bool) -> Option<Taken<T>> {
+        while let Some((node, who)) = self.pop(|wants| places || wants == Wants::Value) {
+            // SAFETY: a popped node lives until its thread has had the lock (I2).
+            let sender = unsafe { &*node };
+            if sender.wants == Wants::Place {
+                match self.claim(node, who, Outcome::Granted) {
+                    Some(tell) => return Some(Taken::Place(tell)),
+                    None => continue,
+                }
+            }
             // Moved out before the claim: afterwards the node may be gone. If the claim is lost, the sender has it still, and
             // this copy is none.
-            // SAFETY: a popped node lives until its thread has had the lock (I2).
-            let copy = unsafe { &*node }.slot.with(|v| unsafe { v.read() });
-            if let Some(wake) = waiter.claim(epoch, Outcome::Granted) {
+            // SAFETY: it lives, as above.
+            let copy = sender.slot.with(|v| unsafe { v.read() });
+            if let Some(tell) = self.claim(node, who, Outcome::Granted) {
                 // SAFETY: a waiting sender's slot has a value, and the claim made it ours (I3).
-                return Some((unsafe { copy.assume_init() }, wake));
+                return Some(Taken::Value(unsafe { copy.assume_init() }, tell));
             }
             if planted("lost-claim-drops-value") {
                 // SAFETY: none: the sender has it still.
@@ -231,12 +331,28 @@ impl<T> Nodes<T> {
         None
     }
 
-    /// Ends the wait of the thread that waits longest: the channel is closed.
-    pub(super) fn dismiss(&self) -> Option<Wake> {
-        while let Some(Popped { waiter, epoch, .. }) = self.pop() {
-            if let Some(wake) = waiter.claim(epoch, Outcome::Woken) {
-                return Some(wake);
+    /// Lets the one that waits longest for a place have it.
+    pub(super) fn take_place(&self) -> Option<Tell<T>> {
+        while let Some((node, who)) = self.pop(|wants| wants == Wants::Place) {
+            if let Some(tell) = self.claim(node, who, Outcome::Granted) {
+                return Some(tell);
             }
+        }
+        None
+    }
+
+    /// Ends the wait of the thread that waits longest: the channel is closed. Values that wait by themselves stay.
+    pub(super) fn dismiss(&self) -> Option<Tell<T>> {
+        let mut at = self.ends(|e| e.front);
+        while !at.is_null() {
+            let (next, who) = self.links(at, |l| (l.next, l.who));
+            if !matches!(who, Who::Nobody) {
+                self.unlink(at);
+                if let Some(tell) = self.claim(at, who, Outcome::Woken) {
+                    return Some(tell);
+                }
+            }
+            at = next;
         }
         None
     }

@@ -19,6 +19,8 @@ use crate::shim::{self, AtomicU32, AtomicU64, Ordering::*, UnsafeCell};
 pub(super) const WAITERS: u32 = 2;
 /// No value goes in any more. On the tail.
 pub(super) const CLOSED: u32 = 4;
+/// Places are kept free. On the tail.
+pub(super) const PROMISED: u32 = 8;
 
 /// A side. Small: who has its lock has its line, and what else lies there (`core`).
 pub(super) struct Side<P> {

@@ -14,7 +14,7 @@
 //!
 //! Nobody sleeps here: the turn is awaited in `wait`.
 
-use super::schedule::Pick;
+use super::schedule::{Lots, Pick};
 use crate::park::{Epoch, Outcome, Ready, Waiter};
 use crate::shim::{self, Mutex};
 use std::collections::VecDeque;
@@ -40,14 +40,14 @@ pub(crate) struct Deadline {
 
 enum Picker {
     Fifo,
-    Random(u64),
+    Random(Lots),
 }
 
 impl Baton {
     pub(super) fn new(pick: Pick) -> Self {
         let pick = match pick {
             Pick::Fifo => Picker::Fifo,
-            Pick::Seeded(seed) => Picker::Random(seed),
+            Pick::Seeded(seed) => Picker::Random(Lots::new(seed)),
         };
         let (ready, deadlines) = (VecDeque::new(), Vec::new());
         Self(Mutex::new(State { held: false, ready, deadlines, members: 0, pick }))
@@ -128,13 +128,7 @@ impl State {
         let next = match &mut self.pick {
             Picker::Fifo => self.ready.pop_front(),
             Picker::Random(_) if self.ready.is_empty() => None,
-            Picker::Random(state) => {
-                // SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-                *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let z = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-                self.ready.remove(((z ^ z >> 31) % self.ready.len() as u64) as usize)
-            }
+            Picker::Random(lots) => self.ready.remove(lots.draw(self.ready.len())),
         };
         self.held = next.is_some();
         next

@@ -100,6 +100,8 @@ pub enum BlockerKind {
     Send,
     /// A value from a channel.
     Receive,
+    /// One of several sends and receives.
+    Select,
     /// A point in time.
     Sleep,
     /// Its turn under the baton, after a yield. Hooks see it; [`Thread::blocker`] does not show it.
@@ -167,6 +169,7 @@ impl fmt::Display for Blocker {
             BlockerKind::Join => "join",
             BlockerKind::Send => "send on channel",
             BlockerKind::Receive => "receive on channel",
+            BlockerKind::Select => "select",
             BlockerKind::Sleep => return f.write_str("sleep"),
             BlockerKind::Turn => return f.write_str("turn"),
         };

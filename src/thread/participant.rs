@@ -3,6 +3,7 @@
 use super::exit::Finish;
 use super::pace::Pace;
 use super::record::Record;
+use super::schedule::Lots;
 use super::{Blocker, Runtime, Signal, Thread};
 use crate::id::ThreadId;
 use std::cell::Cell;
@@ -70,6 +71,7 @@ pub struct Participant {
     id: ThreadId,
     mask: Cell<Mask>,
     pace: Pace,
+    lots: Cell<Lots>,
     /// None only while the token drops.
     thread: Option<Thread>,
     runtime: Runtime,
@@ -90,11 +92,13 @@ pub(crate) struct Mask {
 
 impl Participant {
     pub(super) fn new(thread: Thread, runtime: Runtime) -> Self {
+        let seed = thread.id().get();
         Self {
             record: thread.record(),
             id: thread.id(),
             mask: Cell::default(),
             pace: Pace::default(),
+            lots: Cell::new(Lots::new(seed)),
             thread: Some(thread),
             runtime,
             finish: None,
@@ -141,6 +145,16 @@ impl Participant {
     }
     pub(crate) fn mask(&self) -> Mask {
         self.mask.get()
+    }
+    /// A number below `n`, at random: the same for the same thread in the same run of a program. Under the model checker 0.
+    pub(crate) fn draw(&self, n: usize) -> usize {
+        if cfg!(selvedge_loom) {
+            return 0;
+        }
+        let mut lots = self.lots.get();
+        let drawn = lots.draw(n);
+        self.lots.set(lots);
+        drawn
     }
     /// Replaces the mask; returns the old one.
     pub(crate) fn set_mask(&self, mask: Mask) -> Mask {

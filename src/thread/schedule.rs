@@ -35,6 +35,24 @@ pub struct Schedule {
     pub(crate) detect: bool,
 }
 
+/// Pseudo-random numbers: the same seed, the same numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Lots(u64);
+
+impl Lots {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+    /// A number below `n`.
+    pub(crate) fn draw(&mut self, n: usize) -> usize {
+        // SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) % n as u64) as usize
+    }
+}
+
 impl Default for Schedule {
     fn default() -> Self {
         Self {

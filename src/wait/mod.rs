@@ -347,6 +347,8 @@ pub(crate) trait Site {
     fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool;
     /// Takes the waiter out, if it is linked.
     fn dequeue(&self, waiter: &'static Waiter);
+    /// Its wait was granted, so it is linked nowhere; but where it waits at several places.
+    fn granted(&self) {}
     /// Who holds up whoever waits here.
     fn edge(&self) -> Edge {
         Edge::None
@@ -404,8 +406,9 @@ fn once(me: &Participant, site: &dyn Site, on: &Blocker, deadline: Option<Instan
         return Some(End::Done);
     }
     let slept = sleep(me, Plan { on, edge: site.edge(), epoch, deadline, looks: site.looks() });
-    if slept.outcome != Outcome::Granted {
-        site.dequeue(record.waiter());
+    match slept.outcome {
+        Outcome::Granted => site.granted(),
+        _ => site.dequeue(record.waiter()),
     }
     record.waiter().state().end();
     Some(match slept.outcome {

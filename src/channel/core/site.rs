@@ -8,7 +8,7 @@
 use super::super::node::Node;
 use super::super::side::{CLOSED, WAITERS};
 use super::super::storage::Storage;
-use super::{Core, Refused, wake_up};
+use super::{Core, Refused, tell};
 use crate::park::{Entry, Waiter};
 use crate::shim::planted;
 use crate::wait::Site;
@@ -23,6 +23,28 @@ pub(super) enum Found {
     /// What it wanted.
     Done,
     Closed,
+}
+
+impl<T, S: Storage<T>> Core<T, S> {
+    /// Takes a node out of the queue of senders, if it is there. One of several: was the wait claimed by it?
+    pub(in super::super) fn remove_sender(&self, node: &Node<T>) -> bool {
+        if S::NONE {
+            let _all = self.tail.lock();
+            return self.senders.remove(node);
+        }
+        let mut head = self.head.0.lock();
+        let won = self.senders.remove(node);
+        head.set(WAITERS, !self.senders.is_empty());
+        won
+    }
+
+    /// The same of receivers.
+    pub(in super::super) fn remove_receiver(&self, node: &Node<T>) -> bool {
+        let mut tail = self.tail.lock();
+        let won = self.receivers.remove(node);
+        tail.set(WAITERS, !self.receivers.is_empty());
+        won
+    }
 }
 
 /// A send that waits.
@@ -47,10 +69,10 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
         // SAFETY: the wait is not granted, so the value is this thread's (node I3); it goes back below, or is sent.
         let value = unsafe { self.node.take() };
         match self.core.push_locked(&mut both, value) {
-            Ok(wake) => {
+            Ok(told) => {
                 self.found.set(Found::Done);
                 drop(both);
-                wake_up(wake);
+                tell(told);
                 return false;
             }
             Err(Refused::Closed(value)) => {
@@ -72,15 +94,7 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
 
     fn dequeue(&self, _: &'static Waiter) {
         self.found.set(Found::Nothing);
-        let core = self.core;
-        if S::NONE {
-            let _all = core.tail.lock();
-            core.senders.remove(&self.node);
-            return;
-        }
-        let mut head = core.head.0.lock();
-        core.senders.remove(&self.node);
-        head.set(WAITERS, !core.senders.is_empty());
+        self.core.remove_sender(&self.node);
     }
 
     fn looks(&self) -> bool {
@@ -117,12 +131,12 @@ impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
     fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
         let mut both = self.core.both();
         let looks = !planted("no-second-look");
-        if let Some((value, wake)) = looks.then(|| self.core.pop_locked(&mut both)).flatten() {
+        if let Some((value, told)) = looks.then(|| self.core.pop_locked(&mut both)).flatten() {
             // SAFETY: a receiver's slot is empty (node I3).
             unsafe { self.node.put(value) };
             self.found.set(Found::Done);
             drop(both);
-            wake_up(wake);
+            tell(told);
             return false;
         }
         if both.tail.has(CLOSED) {
@@ -134,14 +148,15 @@ impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
         if !planted("receiver-without-flag") {
             both.flag_receivers();
         }
+        let told = self.core.promise_more(&mut both);
+        drop(both);
+        tell(told);
         true
     }
 
     fn dequeue(&self, _: &'static Waiter) {
         self.found.set(Found::Nothing);
-        let mut tail = self.core.tail.lock();
-        self.core.receivers.remove(&self.node);
-        tail.set(WAITERS, !self.core.receivers.is_empty());
+        self.core.remove_receiver(&self.node);
     }
 
     fn looks(&self) -> bool {

@@ -1,0 +1,301 @@
+//! Select: one of several sends and receives, whichever can be done first.
+//!
+//! 1. Each arm is tried, from a random one on or in their order.
+//! 2. None could: the locks of all channels are taken, by address, each channel once, head before tail (core). Each arm is looked
+//!    at again, then all queue, all locks are given back, and the thread waits.
+//! 3. The wait is over: each arm leaves its queue, under its channel's lock. The one by which the wait was claimed has won.
+//!
+//! I1. Under all locks the thread is in no queue, so what it finds there is another thread's: one claim, and never of itself.
+//! I2. All its nodes carry one wait, which one claim ends: at most one arm moves a value.
+//! I3. Nobody else holds locks of two channels, so their order is all that is needed against a ring.
+
+use super::arm::Case;
+use super::arm::sealed::{Raw, Wait};
+use crate::park::{Entry, Waiter};
+use crate::thread::{Blocker, BlockerKind, Context, Participant};
+use crate::wait::{self, End, Site};
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::time::Instant;
+
+/// Waits for one of several sends and receives, and does that one.
+///
+/// Arms come from [`Receiver::arm`](super::Receiver::arm), [`Sender::arm`](super::Sender::arm) and
+/// [`Sender::reserve_arm`](super::Sender::reserve_arm), of any channels and of any types; one channel may be there twice, and on both
+/// sides (a select never meets itself). Exactly one arm is chosen; the others have done nothing, and a send among
+/// them has its value still. A closed channel can be chosen at any time, as it answers at once: take its arm out.
+///
+/// Of several arms that can be done, a random one is chosen, so that none starves; with [`biased`](Self::biased) the first one.
+///
+/// # Examples
+/// ```
+/// use selvedge::channel::{self, Select};
+/// use selvedge::Runtime;
+/// let vm = Runtime::new();
+/// let mut cx = vm.attach("main")?;
+/// let (jobs, to_do) = channel::unbounded();
+/// let (stop, stopped) = channel::rendezvous::<()>();
+/// jobs.send(&mut cx, "sweep")?;
+///
+/// let (mut job, mut end) = (to_do.arm(), stopped.arm());
+/// let chosen = Select::new().arm(&mut job).arm(&mut end).wait(&mut cx)?;
+/// assert_eq!(chosen, 0);
+/// assert_eq!(job.complete(), Ok("sweep"));
+/// # drop(stop);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+/// A list that is made while the program runs:
+/// ```
+/// # use selvedge::channel::{self, Select};
+/// # use selvedge::Runtime;
+/// # let vm = Runtime::new();
+/// # let mut cx = vm.attach("main")?;
+/// let channels: Vec<_> = (0..20).map(|_| channel::bounded(1)).collect();
+/// channels[17].0.send(&mut cx, "here")?;
+/// let mut arms: Vec<_> = channels.iter().map(|(_, rx)| rx.arm()).collect();
+/// let mut select = Select::new();
+/// for arm in &mut arms {
+///     select = select.arm(arm);
+/// }
+/// let chosen = select.wait(&mut cx)?;
+/// assert_eq!(arms.swap_remove(chosen).complete(), Ok("here"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "`wait` or `try_now` does it"]
+pub struct Select<'a> {
+    few: [Option<&'a dyn Raw>; FEW],
+    more: Vec<&'a dyn Raw>,
+    len: usize,
+    biased: bool,
+    deadline: Option<Instant>,
+}
+
+/// So many arms need no allocation.
+const FEW: usize = 8;
+
+/// No arm was chosen; none has done anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SelectError {
+    /// A signal is pending: take it.
+    Interrupted,
+    /// The deadline passed.
+    TimedOut,
+    /// The runtime shuts down.
+    ShutDown,
+    /// Waiting is refused here: inside a hook, or in a [`no_blocking`](crate::no_blocking) scope.
+    WouldBlock,
+    /// There is no arm, and no deadline: it would wait for ever.
+    NoArms,
+}
+
+impl fmt::Display for SelectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupted => "the select was interrupted by a signal",
+            Self::TimedOut => "the select timed out",
+            Self::ShutDown => "the runtime shuts down",
+            Self::WouldBlock => "the select would wait where waiting is refused",
+            Self::NoArms => "a select without arms and without a deadline",
+        })
+    }
+}
+impl Error for SelectError {}
+
+impl<'a> Select<'a> {
+    /// Without arms.
+    pub fn new() -> Self {
+        let few = [const { None }; FEW];
+        Self { few, more: Vec::new(), len: 0, biased: false, deadline: None }
+    }
+
+    /// One arm more; the first one has number 0. Up to eight need no allocation.
+    pub fn arm(mut self, arm: &'a mut (impl Case + ?Sized)) -> Self {
+        let arm = arm.raw();
+        match self.few.get_mut(self.len) {
+            Some(place) => *place = Some(arm),
+            None => self.more.push(arm),
+        }
+        self.len += 1;
+        self
+    }
+
+    /// Of several arms that can be done, the one that was added first is chosen (core.async's `:priority`). While a wait goes
+    /// on, whoever comes first decides.
+    pub fn biased(self) -> Self {
+        Self { biased: true, ..self }
+    }
+
+    /// Until `deadline` at the latest: then [`SelectError::TimedOut`].
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
+    }
+
+    /// How many arms there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn case(&self, n: usize) -> &dyn Raw {
+        match self.few.get(n) {
+            Some(arm) => arm.expect("an arm that was added"),
+            None => self.more[n - FEW],
+        }
+    }
+
+    /// All arms, from that one on.
+    fn from(&self, start: usize) -> impl Iterator<Item = usize> {
+        (start..self.len).chain(0..start)
+    }
+
+    fn start(&self, me: &Participant) -> usize {
+        if self.biased || self.len < 2 { 0 } else { me.draw(self.len) }
+    }
+
+    /// The arm that can be done without a wait, which is done; none: no arm can, at some moment of the call for each of them.
+    /// (A select's `default`.)
+    ///
+    /// # Cost
+    /// That of as many `try_send`s and `try_recv`s as there are arms before it.
+    pub fn try_now(self, me: &Participant) -> Option<usize> {
+        let start = self.start(me);
+        self.try_from(start)
+    }
+
+    fn try_from(&self, start: usize) -> Option<usize> {
+        self.from(start).find(|&n| self.case(n).try_now())
+    }
+
+    /// Waits until an arm can be done, does it, and gives its number: the arm's `complete` has what came of it.
+    ///
+    /// # Errors
+    /// See [`SelectError`].
+    /// # Blocking
+    /// Yes, as [`Sender::send`](super::Sender::send).
+    /// # Ordering
+    /// As that of the arm.
+    /// # Cost
+    /// As [`try_now`](Self::try_now) if an arm can be done. A wait takes the locks of all channels for a moment, and once more
+    /// that of each when it is over. More than eight arms allocate.
+    pub fn wait<C: Context>(self, cx: &mut C) -> Result<usize, SelectError> {
+        let start = self.start(cx.me());
+        match self.try_from(start) {
+            Some(n) => Ok(n),
+            None => self.wait_contended(cx, start),
+        }
+    }
+
+    #[cold]
+    fn wait_contended(&self, cx: &mut dyn Context, start: usize) -> Result<usize, SelectError> {
+        if self.is_empty() && self.deadline.is_none() {
+            return Err(SelectError::NoArms);
+        }
+        let label = if self.len == 1 { self.case(0).label() } else { None };
+        let on = Blocker::new(BlockerKind::Select, label);
+        let (mut few, mut more) = ([0; FEW], Vec::new());
+        let order = if self.len <= FEW {
+            &mut few[..self.len]
+        } else {
+            more.resize(self.len, 0);
+            &mut more[..]
+        };
+        order.iter_mut().enumerate().for_each(|(n, place)| *place = n);
+        order.sort_unstable_by_key(|&n| self.case(n).key());
+        let site = Choosing { select: self, order, start, chosen: Cell::new(None) };
+        let end = wait::wait_at(cx, &site, &on, self.deadline);
+        if let Some(n) = site.chosen.get() {
+            return Ok(n);
+        }
+        Err(match end {
+            End::Interrupted => SelectError::Interrupted,
+            End::TimedOut => SelectError::TimedOut,
+            End::ShutDown => SelectError::ShutDown,
+            End::WouldBlock => SelectError::WouldBlock,
+            End::Done | End::Woken => unreachable!("an arm was chosen then"),
+            End::Deadlock(_) => unreachable!("a select waits for no thread"),
+        })
+    }
+}
+
+/// A select that waits.
+struct Choosing<'s, 'a> {
+    select: &'s Select<'a>,
+    /// The arms by the address of their channel.
+    order: &'s [usize],
+    start: usize,
+    chosen: Cell<Option<usize>>,
+}
+
+impl Choosing<'_, '_> {
+    fn cases(&self) -> impl Iterator<Item = &dyn Raw> {
+        self.order.iter().map(|&n| self.select.case(n))
+    }
+    /// The first arm of each channel.
+    fn firsts(&self) -> impl Iterator<Item = &dyn Raw> {
+        let mut last = 0;
+        self.cases().filter(move |case| std::mem::replace(&mut last, case.key()) != case.key())
+    }
+    /// Where the locks are that guard this arm.
+    fn guard(&self, case: &dyn Raw) -> *const () {
+        let at = self.order.partition_point(|&n| self.select.case(n).key() < case.key());
+        self.select.case(self.order[at]).guard()
+    }
+    fn leave(&self, granted: bool) {
+        for n in 0..self.select.len {
+            if self.select.case(n).leave(granted) {
+                self.chosen.set(Some(n));
+            }
+        }
+    }
+}
+
+impl Site for Choosing<'_, '_> {
+    fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
+        let select = self.select;
+        self.firsts().for_each(Raw::hold);
+        let mut from = select.from(self.start);
+        let found = from.find(|&n| {
+            let case = select.case(n);
+            // SAFETY: the guard of the first arm of its channel, which holds.
+            unsafe { case.look(self.guard(case)) }
+        });
+        self.chosen.set(found);
+        if found.is_none() {
+            for case in self.cases() {
+                // SAFETY: as above; arms are borrowed as long as the select, and `granted` or `dequeue` makes them leave.
+                unsafe { case.queue(self.guard(case), Wait(waiter, entry.epoch)) };
+            }
+        }
+        self.firsts().for_each(Raw::let_go);
+        self.cases().for_each(Raw::tell);
+        found.is_none()
+    }
+
+    fn dequeue(&self, _: &'static Waiter) {
+        self.leave(false);
+    }
+    fn granted(&self) {
+        self.leave(true);
+    }
+    fn looks(&self) -> bool {
+        true
+    }
+}
+
+impl Default for Select<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Select<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut s = f.debug_struct("Select");
+        s.field("arms", &self.len).field("biased", &self.biased).finish_non_exhaustive()
+    }
+}
