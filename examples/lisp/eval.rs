@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use selvedge::Participant;
 
@@ -29,6 +30,8 @@ pub struct Interp<'p> {
     pub catches: Vec<Value>,
     pub matched: crate::strings::MatchData,
     pub depth: usize,
+    /// No put or take waits longer.
+    pub limit: Option<Instant>,
     /// Macros being expanded, each by the one before.
     pub expanding: usize,
 }
@@ -118,6 +121,7 @@ impl<'p> Interp<'p> {
             catches: Vec::new(),
             matched: Default::default(),
             depth: 0,
+            limit: None,
             expanding: 0,
         }
     }

@@ -338,6 +338,7 @@ fn type_of(v: &Value) -> &'static str {
         Value::Thread(_) => "thread",
         Value::Mutex(_) => "mutex",
         Value::Condvar(_) => "condition-variable",
+        Value::Chan(_) => "channel",
     }
 }
 

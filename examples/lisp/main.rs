@@ -9,10 +9,12 @@
 
 mod buffer;
 mod cell;
+mod chan;
 mod control;
 mod ert;
 mod eval;
 mod lists;
+mod mailbox;
 mod numbers;
 mod print;
 mod reader;
@@ -37,7 +39,9 @@ use threads::{LispThread, MainMail, Registry};
 use value::{Flow, Value};
 use world::World;
 
-const PRELUDE: &str = include_str!("prelude.el");
+/// The language's own part, in this order.
+const PRELUDES: [(&str, &str); 2] =
+    [("prelude.el", include_str!("prelude.el")), ("channels.el", include_str!("channels.el"))];
 
 /// Stack of the thread that runs a program.
 const STACK: usize = 256 << 20;
@@ -193,9 +197,11 @@ fn run(path: &str, mode: Mode, shared: &Slot<Option<Arc<World>>>) -> bool {
 }
 
 fn run_program(cx: &mut Interp<'_>, path: &str, text: &str) -> bool {
-    if let Err(flow) = cx.load_text("prelude.el", PRELUDE) {
-        let why = failure(cx, *flow);
-        panic!("the prelude is wrong: {why:?}");
+    for (name, text) in PRELUDES {
+        if let Err(flow) = cx.load_text(name, text) {
+            let why = failure(cx, *flow);
+            panic!("{name} is wrong: {why:?}");
+        }
     }
     cx.world.set_global("load-file-name", Value::str(path));
     let result = cx.load_text(path, text).and_then(|()| {

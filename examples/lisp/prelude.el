@@ -175,6 +175,14 @@
     `(let ((,data (match-data)))
        (unwind-protect (progn ,@body) (set-match-data ,data)))))
 
+(defun re-search-forward (regexp &optional bound noerror _count)
+  (let ((end (or bound (point-max))))
+    (cond ((string-match regexp (buffer-substring (point-min) end) (1- (point)))
+           (set-match-data (mapcar (lambda (place) (and place (1+ place))) (match-data)))
+           (goto-char (match-end 0)))
+          (noerror (unless (eq noerror t) (goto-char end)) nil)
+          (t (signal 'search-failed (list regexp))))))
+
 ;;; Threads
 
 (defmacro with-mutex (mutex &rest body)

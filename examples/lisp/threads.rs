@@ -14,7 +14,9 @@ use selvedge::{
 
 use crate::buffer::Buffer;
 use crate::cell::{Flag, Slot};
+use crate::chan::LispChan;
 use crate::eval::{Interp, Stack};
+use crate::mailbox::Mailbox;
 use crate::value::{Flow, Res, Subr, Value, error, wrong_type};
 
 /// Stack of a Lisp thread.
@@ -33,6 +35,7 @@ pub struct LispThread {
     signalled: Slot<Option<LispSignal>>,
     /// That signal came when the thread was dead.
     too_late: Flag,
+    pub mailbox: Mailbox,
 }
 
 pub struct LispMutex {
@@ -78,6 +81,7 @@ impl LispThread {
             left_behind: Slot::new(None),
             signalled: Slot::new(None),
             too_late: Flag::new(false),
+            mailbox: Mailbox::default(),
         }
     }
 
@@ -103,9 +107,10 @@ pub struct Registry {
     mail: Slot<Vec<(Value, LispSignal)>>,
 }
 
-enum Waitable {
+pub enum Waitable {
     Mutex(Weak<LispMutex>),
     Condvar(Weak<LispCondvar>),
+    Chan(Weak<LispChan>),
 }
 
 impl Waitable {
@@ -113,6 +118,7 @@ impl Waitable {
         match self {
             Waitable::Mutex(m) => m.upgrade().map(Value::Mutex),
             Waitable::Condvar(c) => c.upgrade().map(Value::Condvar),
+            Waitable::Chan(c) => c.upgrade().map(Value::Chan),
         }
     }
 }
@@ -131,12 +137,13 @@ impl Registry {
         self.threads.with(|all| all.get(&id)?.upgrade())
     }
 
-    fn add_waitable(&self, tag: u64, waitable: Waitable) {
+    pub fn add_waitable(&self, tag: u64, waitable: Waitable) {
         self.waitables.with(|all| {
             if all.len() == all.capacity() {
                 all.retain(|_, w| match w {
                     Waitable::Mutex(m) => m.strong_count() > 0,
                     Waitable::Condvar(c) => c.strong_count() > 0,
+                    Waitable::Chan(c) => c.strong_count() > 0,
                 });
             }
             all.insert(tag, waitable);
@@ -165,7 +172,7 @@ impl Context for Interp<'_> {
     }
 }
 
-fn shut_down<T>() -> Res<T> {
+pub fn shut_down<T>() -> Res<T> {
     Err(Box::new(Flow::Shutdown))
 }
 
@@ -188,7 +195,7 @@ impl Interp<'_> {
     }
 
     /// Raises the signal that another thread sent, if there is one.
-    fn raise_pending(&mut self) -> Res<()> {
+    pub fn raise_pending(&mut self) -> Res<()> {
         match self.participant.take_signal().map(Signal::downcast) {
             Some(Ok(LispSignal { symbol, data })) => LispSignal { symbol, data }.raise(),
             _ => Ok(()),
@@ -264,8 +271,10 @@ impl Interp<'_> {
         let body = move |participant: &mut Participant| {
             world.registry.add(&new, participant.thread());
             let stack = Stack::here(STACK);
-            let mut cx = Interp::new(world, participant, new, stack);
-            match cx.funcall(&f, Vec::new()) {
+            let mut cx = Interp::new(world, participant, new.clone(), stack);
+            let end = cx.funcall(&f, Vec::new());
+            new.mailbox.end();
+            match end {
                 Ok(value) => Ok(value),
                 Err(flow) => match cx.settle(*flow) {
                     Ok((symbol, data)) => Err(LispSignal { symbol, data }),
@@ -354,7 +363,10 @@ impl Interp<'_> {
             registry.waitables.with(find)
         };
         Ok(match on.kind() {
-            BlockerKind::Mutex | BlockerKind::Condvar => waitable(on.tag()),
+            BlockerKind::Mutex
+            | BlockerKind::Condvar
+            | BlockerKind::Send
+            | BlockerKind::Receive => waitable(on.tag()),
             BlockerKind::Sleep => thread.left_behind.get().and_then(waitable),
             BlockerKind::Join => {
                 let thread = on.thread().and_then(|t| registry.find(t.id()));
@@ -411,7 +423,7 @@ fn not_held<T>() -> Res<T> {
     error("Condition variable’s mutex is not held by current thread")
 }
 
-fn thread(v: &Value) -> Res<&Arc<LispThread>> {
+pub fn thread(v: &Value) -> Res<&Arc<LispThread>> {
     match v {
         Value::Thread(t) => Ok(t),
         v => wrong_type("threadp", v),
@@ -433,7 +445,7 @@ fn condvar(v: &Value) -> Res<&Arc<LispCondvar>> {
 }
 
 /// An optional name: a string or nil.
-fn name(v: Option<&Value>) -> Res<Option<Value>> {
+pub fn name(v: Option<&Value>) -> Res<Option<Value>> {
     match v {
         None | Some(Value::Nil) => Ok(None),
         Some(v @ Value::Str(_)) => Ok(Some(v.clone())),
@@ -441,7 +453,7 @@ fn name(v: Option<&Value>) -> Res<Option<Value>> {
     }
 }
 
-fn label(name: &Option<Value>, tag: u64) -> Res<Label> {
+pub fn label(name: &Option<Value>, tag: u64) -> Res<Label> {
     Ok(match name {
         Some(name) => Label::new(name.text()?.as_str()),
         None => Label::new(()),
@@ -450,7 +462,7 @@ fn label(name: &Option<Value>, tag: u64) -> Res<Label> {
 }
 
 /// An optional number of seconds.
-fn seconds(v: Option<&Value>) -> Res<Option<Duration>> {
+pub fn seconds(v: Option<&Value>) -> Res<Option<Duration>> {
     let seconds = match v {
         None | Some(Value::Nil) => return Ok(None),
         Some(Value::Int(n)) => *n as f64,

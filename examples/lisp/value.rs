@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::buffer::Buffer;
 use crate::cell::{Flag, Slot};
+use crate::chan::LispChan;
 use crate::eval::{Frame, Interp};
 use crate::syntax::Code;
 use crate::threads::{LispCondvar, LispMutex, LispThread};
@@ -26,6 +27,7 @@ pub enum Value {
     Thread(Arc<LispThread>),
     Mutex(Arc<LispMutex>),
     Condvar(Arc<LispCondvar>),
+    Chan(Arc<LispChan>),
 }
 
 pub type Sym = Arc<Symbol>;
@@ -347,6 +349,7 @@ impl Value {
             (Thread(a), Thread(b)) => Arc::ptr_eq(a, b),
             (Mutex(a), Mutex(b)) => Arc::ptr_eq(a, b),
             (Condvar(a), Condvar(b)) => Arc::ptr_eq(a, b),
+            (Chan(a), Chan(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }
@@ -514,6 +517,11 @@ fn unravel(mut loose: Vec<Loose>) {
                     loose.extend(f.next.take().map(Loose::Frame));
                 }
             }
+            Loose::Value(Value::Chan(c)) => {
+                if let Some(c) = Arc::into_inner(c) {
+                    loose.extend(c.remains().map(Loose::Value));
+                }
+            }
             Loose::Value(_) => {}
         }
     }
@@ -521,7 +529,7 @@ fn unravel(mut loose: Vec<Loose>) {
 
 /// Moves `v` to `loose` if dropping it could go deeper.
 fn loosen(v: &mut Value, loose: &mut Vec<Loose>) {
-    if matches!(v, Value::Cons(_) | Value::Vector(_) | Value::Closure(_)) {
+    if matches!(v, Value::Cons(_) | Value::Vector(_) | Value::Closure(_) | Value::Chan(_)) {
         loose.push(Loose::Value(std::mem::take(v)));
     }
 }
@@ -548,6 +556,12 @@ impl Drop for Vector {
 impl Drop for Closure {
     fn drop(&mut self) {
         unravel(self.env.take().map(Loose::Frame).into_iter().collect());
+    }
+}
+
+impl Drop for LispChan {
+    fn drop(&mut self) {
+        unravel(self.remains().map(Loose::Value).collect());
     }
 }
 

@@ -104,7 +104,7 @@ impl World {
     }
 
     fn define_primitives(&self) {
-        let rooms: [&'static [Subr]; 9] = [
+        let rooms: [&'static [Subr]; 11] = [
             crate::syntax::FORMS,
             crate::vars::SUBRS,
             crate::control::SUBRS,
@@ -113,6 +113,8 @@ impl World {
             crate::strings::SUBRS,
             crate::buffer::SUBRS,
             crate::threads::SUBRS,
+            crate::chan::SUBRS,
+            crate::mailbox::SUBRS,
             crate::ert::SUBRS,
         ];
         for subr in rooms.into_iter().flatten() {
