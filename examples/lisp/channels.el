@@ -65,3 +65,149 @@
 (defun thread-wait (&rest results)
   "Waits for all RESULTS, and returns a list of the values."
   (mapcar #'thread-result results))
+
+;;; Channels to channels
+
+(defun chan--move (from to)
+  "Moves values until FROM is at its end, or TO closed."
+  (let (value)
+    (while (and (not (eq (setq value (chan-take from chan--end)) chan--end))
+                (chan-put to value)))))
+
+(defun onto-chan (chan list &optional keep-open)
+  "Puts the elements of LIST, in another thread, and closes CHAN unless KEEP-OPEN. Returns a channel that is closed then."
+  (go (while (and list (chan-put chan (car list)))
+        (setq list (cdr list)))
+      (unless keep-open (chan-close chan))))
+
+(defun chan-to-list (chan)
+  "All values of CHAN, when it is closed."
+  (let (list)
+    (loop-chan chan value (push value list))
+    (nreverse list)))
+
+(defun chan-pipe (from to &optional keep-open)
+  "Moves values from FROM to TO, which is closed at the end of FROM unless KEEP-OPEN. Ends when TO is closed. Returns TO."
+  (go (chan--move from to)
+      (unless keep-open (chan-close to)))
+  to)
+
+(defun chan-merge (chans &optional capacity)
+  "A channel with the values of all CHANS; closed when they all are."
+  (let* ((to (make-chan capacity))
+         (ends (mapcar (lambda (from) (go (chan--move from to))) chans)))
+    (go (mapc #'chan-take ends)
+        (chan-close to))
+    to))
+
+(defun chan-split (predicate from &optional capacity other-capacity)
+  "A pair of channels: the values of FROM for which PREDICATE holds, and the others. What is for a closed one is lost."
+  (let ((yes (make-chan capacity)) (no (make-chan other-capacity)))
+    (go (unwind-protect
+            (let (value)
+              (while (not (or (and (chan-closed-p yes) (chan-closed-p no))
+                              (eq (setq value (chan-take from chan--end)) chan--end)))
+                (chan-put (if (funcall predicate value) yes no) value)))
+          (chan-close yes)
+          (chan-close no)))
+    (cons yes no)))
+
+(defun chan-pipeline (count to function from &optional keep-open on-error)
+  "Puts FUNCTION of each value of FROM into TO, computed by COUNT threads, in the order of FROM. A value for which it
+signals an error is left out; with ON-ERROR, what that returns for the error comes in its place, unless nil. TO is closed
+at the end of FROM unless KEEP-OPEN; when it is closed by others, the threads end."
+  (let ((jobs (make-chan count)) (places (make-chan count)))
+    (dotimes (_ count)
+      (go (loop-chan jobs job
+            (let ((place (car job)))
+              (unwind-protect
+                  (condition-case err
+                      (chan-put place (funcall function (cdr job)))
+                    (error (let ((value (and on-error (ignore-errors (funcall on-error err)))))
+                             (if value (chan-put place value)))))
+                (chan-close place))))))
+    (go (let (value place)
+          (while (and (not (eq (setq value (chan-take from chan--end)) chan--end))
+                      (chan-put places (setq place (make-chan 1)))
+                      (chan-put jobs (cons place value)))))
+        (chan-close places)
+        (chan-close jobs))
+    (go (let ((open t) place value)
+          (while (and open (not (eq (setq place (chan-take places chan--end)) chan--end)))
+            (setq value (chan-take place chan--end))
+            (unless (eq value chan--end) (setq open (chan-put to value))))
+          (chan-close places)
+          (unless keep-open (chan-close to))))
+    to))
+
+;;; One channel to many
+
+;; A mult is [chan-mult TAPS LOCK OVER].  Each tap, [TO KEEP-OPEN FEED], has a thread that hands on what comes through
+;; FEED, so that they wait side by side; the mult waits for all of them before it takes the next value.
+
+(defun chan-mult (from)
+  "Gives each value of FROM to all taps. One that does not take it holds up the others. Without a tap, values are lost."
+  (let ((mult (vector 'chan-mult nil (make-mutex "mult") nil)))
+    (go (loop-chan from value
+          (let ((done (make-chan 'unbounded)) (given 0))
+            (dolist (tap (aref mult 1))
+              (if (chan-put (aref tap 2) (cons done value))
+                  (setq given (1+ given))))
+            (dotimes (_ given) (chan-take done))))
+        (with-mutex (aref mult 2)
+          (aset mult 3 t)
+          (dolist (tap (aref mult 1))
+            (chan-close (aref tap 2)))))
+    mult))
+
+(defun chan-tap (mult to &optional keep-open)
+  "MULT gives its values to TO as well, and closes it at the end unless KEEP-OPEN. Returns TO."
+  (let ((tap (vector to keep-open (make-chan 1))))
+    (chan-untap mult to)
+    (go (loop-chan (aref tap 2) given
+          (unless (chan-put to (cdr given)) (chan-untap mult to))
+          (chan-put (car given) t))
+        (unless (aref tap 1) (chan-close to)))
+    (with-mutex (aref mult 2)
+      (aset mult 1 (cons tap (aref mult 1)))
+      (if (aref mult 3) (chan-close (aref tap 2))))
+    to))
+
+(defun chan-untap (mult to)
+  "MULT gives no more to TO, but for a value that is on its way."
+  (with-mutex (aref mult 2)
+    (dolist (tap (aref mult 1))
+      (when (eq (aref tap 0) to)
+        (aset tap 1 t)
+        (chan-close (aref tap 2))
+        (aset mult 1 (remq tap (aref mult 1)))))))
+
+;; A pub is [chan-pub TOPICS LOCK OVER]; TOPICS is a list of (TOPIC CHAN . MULT).
+
+(defun chan-pub (from topic-function)
+  "Gives each value of FROM to those who subscribed to what TOPIC-FUNCTION returns for it; without any, it is lost."
+  (let ((pub (vector 'chan-pub nil (make-mutex "pub") nil)))
+    (go (unwind-protect
+            (loop-chan from value
+              (let ((topic (assoc (funcall topic-function value) (aref pub 1))))
+                (if topic (chan-put (car (cdr topic)) value))))
+          (with-mutex (aref pub 2)
+            (aset pub 3 t)
+            (dolist (topic (aref pub 1))
+              (chan-close (car (cdr topic)))))))
+    pub))
+
+(defun chan-sub (pub topic to &optional keep-open)
+  "TO gets the values of PUB of TOPIC, and is closed at the end unless KEEP-OPEN. Returns TO."
+  (let ((found (with-mutex (aref pub 2)
+                 (or (assoc topic (aref pub 1))
+                     (let* ((from (make-chan)) (new (cons topic (cons from (chan-mult from)))))
+                       (if (aref pub 3) (chan-close from))
+                       (aset pub 1 (cons new (aref pub 1)))
+                       new)))))
+    (chan-tap (cdr (cdr found)) to keep-open)))
+
+(defun chan-unsub (pub topic to)
+  "TO gets no more of the values of PUB of TOPIC."
+  (let ((found (assoc topic (aref pub 1))))
+    (if found (chan-untap (cdr (cdr found)) to))))
