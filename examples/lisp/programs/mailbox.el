@@ -87,6 +87,13 @@
       (unless (equal (cdr err) (list thread2 '(list 1 2)))
         (error "Not given back: %S" err))))
 
+  ;; Also if nobody had written to it before it ended.
+  (let ((thread (make-thread #'ignore)))
+    (thread-join thread)
+    (condition-case nil
+        (error "A dead thread took a message: %S" (thread-send thread #'ignore))
+      (thread-dead nil)))
+
   ;; A closed mailbox is read to its end.
   (let ((results (mapcar (lambda (n) (thread-send thread1 #'* n n)) '(1 2 3))))
     (chan-close (thread-mailbox thread1))
