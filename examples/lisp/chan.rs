@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use selvedge::channel::{Builder, Receiver, RecvError, SendError, Sender};
+use selvedge::channel::{
+    Builder, Receiver, RecvArm, RecvError, Select, SelectError, SendArm, SendError, Sender,
+};
 
 use crate::eval::Interp;
 use crate::print;
@@ -59,7 +61,7 @@ impl Interp<'_> {
                     self.raise_pending()?;
                     value
                 }
-                Err(SendError::TimedOut(_)) => return timed_out(chan),
+                Err(SendError::TimedOut(_)) => return timed_out(Value::Chan(chan.clone())),
                 Err(SendError::ShutDown(_)) => return shut_down(),
                 Err(e) => return error(e.to_string()),
             };
@@ -77,11 +79,58 @@ impl Interp<'_> {
                 Ok(value) => return Ok(Some(value)),
                 Err(RecvError::Closed) => return Ok(None),
                 Err(RecvError::Interrupted) => self.raise_pending()?,
-                Err(RecvError::TimedOut) => return timed_out(chan),
+                Err(RecvError::TimedOut) => return timed_out(Value::Chan(chan.clone())),
                 Err(RecvError::ShutDown) => return shut_down(),
                 Err(e) => return error(e.to_string()),
             }
         }
+    }
+
+    /// Does one of the ports' operations; gives its result and its channel.
+    fn alts(&mut self, ports: &Value, how: &Alts) -> Res {
+        let ports = ports.to_vec()?.iter().map(port).collect::<Res<Vec<_>>>()?;
+        let chans =
+            Value::list(ports.iter().map(|(c, _)| Value::Chan(c.clone())).collect::<Vec<_>>());
+        let mut arms: Vec<Arm<'_>> = ports.iter().map(Arm::new).collect();
+        let chosen = loop {
+            let mut select = Select::new();
+            for arm in &mut arms {
+                select = match arm {
+                    Arm::Take(arm) => select.arm(arm),
+                    Arm::Put(arm) => select.arm(arm),
+                };
+            }
+            if how.priority {
+                select = select.biased();
+            }
+            if let Some(default) = &how.default {
+                match select.try_now(self.participant) {
+                    Some(n) => break n,
+                    None => {
+                        let symbol = self.world.intern(":default");
+                        return Ok(Value::cons(default.clone(), symbol));
+                    }
+                }
+            }
+            if let Some(limit) = self.limit {
+                select = select.until(limit);
+            }
+            self.thread.choosing.set(chans.clone());
+            let waited = select.wait(self);
+            self.thread.choosing.set(Value::Nil);
+            match waited {
+                Ok(n) => break n,
+                Err(SelectError::Interrupted) => self.raise_pending()?,
+                Err(SelectError::TimedOut) => return timed_out(chans),
+                Err(SelectError::ShutDown) => return shut_down(),
+                Err(e) => return error(e.to_string()),
+            }
+        };
+        let value = match arms.swap_remove(chosen) {
+            Arm::Take(arm) => arm.complete().unwrap_or_else(|_| how.closed.clone()),
+            Arm::Put(arm) => arm.complete().is_ok().into(),
+        };
+        Ok(Value::cons(value, Value::Chan(ports[chosen].0.clone())))
     }
 
     /// Calls `f`, whose puts and takes are over in `time`, or when those around it must be.
@@ -98,8 +147,61 @@ impl Interp<'_> {
     }
 }
 
-fn timed_out<T>(chan: &Arc<LispChan>) -> Res<T> {
-    signal("chan-timeout", [Value::Chan(chan.clone())])
+fn timed_out<T>(on: Value) -> Res<T> {
+    signal("chan-timeout", [on])
+}
+
+/// The options of `alts`.
+#[derive(Default)]
+struct Alts {
+    priority: bool,
+    default: Option<Value>,
+    closed: Value,
+}
+
+impl Alts {
+    fn new(options: &[Value]) -> Res<Alts> {
+        let mut how = Alts::default();
+        for option in options.chunks(2) {
+            match option {
+                [key, value] if key.is_named(":priority") => how.priority = value.is_true(),
+                [key, value] if key.is_named(":default") => how.default = Some(value.clone()),
+                [key, value] if key.is_named(":closed") => how.closed = value.clone(),
+                other => return bad_option(other),
+            }
+        }
+        Ok(how)
+    }
+}
+
+/// A channel to take from, or with a value to put.
+type Port = (Arc<LispChan>, Option<Value>);
+
+fn port(v: &Value) -> Res<Port> {
+    match v {
+        Value::Vector(pair) if pair.0.len() == 2 => {
+            Ok((chan(&pair.0[0].get())?.clone(), Some(pair.0[1].get())))
+        }
+        v => Ok((chan(v)?.clone(), None)),
+    }
+}
+
+enum Arm<'a> {
+    Take(RecvArm<'a, Value>),
+    Put(SendArm<'a, Value>),
+}
+
+impl<'a> Arm<'a> {
+    fn new((chan, value): &'a Port) -> Arm<'a> {
+        match value {
+            None => Arm::Take(chan.receiver.arm()),
+            Some(value) => Arm::Put(chan.sender.arm(value.clone())),
+        }
+    }
+}
+
+fn bad_option<T>(option: &[Value]) -> Res<T> {
+    error(format!("Bad option of a channel: {}", print::shown(&option[0])))
 }
 
 fn chan(v: &Value) -> Res<&Arc<LispChan>> {
@@ -129,7 +231,7 @@ fn make_chan(cx: &Interp<'_>, a: &[Value]) -> Res {
     for option in options.chunks(2) {
         match option {
             [key, value] if key.is_named(":name") => name = threads::name(Some(value))?,
-            other => return error(format!("Bad option of a channel: {}", print::shown(&other[0]))),
+            other => return bad_option(other),
         }
     }
     Ok(Value::Chan(LispChan::new(&cx.world, capacity, name)?))
@@ -145,6 +247,7 @@ pub static SUBRS: &[Subr] = &[
         let taken = cx.chan_take(chan(&a[0])?)?;
         Ok(taken.or_else(|| a.get(1).cloned()).unwrap_or_default())
     }),
+    Subr::many("alts", 1, |cx, a| cx.alts(&a[0], &Alts::new(&a[1..])?)),
     Subr::new("chan-close", 1, 1, |_, a| Ok(chan(&a[0])?.close().into())),
     Subr::new("chan-closed-p", 1, 1, |_, a| Ok(chan(&a[0])?.sender.is_closed().into())),
     Subr::new("chan--limit", 2, 2, |cx, a| match threads::seconds(a.first())? {

@@ -94,9 +94,11 @@
 
 (defun chan-merge (chans &optional capacity)
   "A channel with the values of all CHANS; closed when they all are."
-  (let* ((to (make-chan capacity))
-         (ends (mapcar (lambda (from) (go (chan--move from to))) chans)))
-    (go (mapc #'chan-take ends)
+  (let ((to (make-chan capacity)))
+    (go (while chans
+          (let ((got (alts chans :closed chan--end)))
+            (cond ((eq (car got) chan--end) (setq chans (remq (cdr got) chans)))
+                  ((not (chan-put to (car got))) (setq chans nil)))))
         (chan-close to))
     to))
 
@@ -142,45 +144,36 @@ at the end of FROM unless KEEP-OPEN; when it is closed by others, the threads en
 
 ;;; One channel to many
 
-;; A mult is [chan-mult TAPS LOCK OVER].  Each tap, [TO KEEP-OPEN FEED], has a thread that hands on what comes through
-;; FEED, so that they wait side by side; the mult waits for all of them before it takes the next value.
+;; A mult is [chan-mult TAPS LOCK OVER]; TAPS is a list of (TO . KEEP-OPEN).
 
 (defun chan-mult (from)
   "Gives each value of FROM to all taps. One that does not take it holds up the others. Without a tap, values are lost."
   (let ((mult (vector 'chan-mult nil (make-mutex "mult") nil)))
     (go (loop-chan from value
-          (let ((done (make-chan 'unbounded)) (given 0))
-            (dolist (tap (aref mult 1))
-              (if (chan-put (aref tap 2) (cons done value))
-                  (setq given (1+ given))))
-            (dotimes (_ given) (chan-take done))))
+          (let ((left (mapcar #'car (aref mult 1))))
+            ;; Whoever takes it first: readers may take turns in any order.
+            (while left
+              (let ((done (alts (mapcar (lambda (to) (vector to value)) left))))
+                (unless (car done) (chan-untap mult (cdr done)))
+                (setq left (remq (cdr done) left))))))
         (with-mutex (aref mult 2)
           (aset mult 3 t)
           (dolist (tap (aref mult 1))
-            (chan-close (aref tap 2)))))
+            (unless (cdr tap) (chan-close (car tap))))))
     mult))
 
 (defun chan-tap (mult to &optional keep-open)
   "MULT gives its values to TO as well, and closes it at the end unless KEEP-OPEN. Returns TO."
-  (let ((tap (vector to keep-open (make-chan 1))))
+  (with-mutex (aref mult 2)
     (chan-untap mult to)
-    (go (loop-chan (aref tap 2) given
-          (unless (chan-put to (cdr given)) (chan-untap mult to))
-          (chan-put (car given) t))
-        (unless (aref tap 1) (chan-close to)))
-    (with-mutex (aref mult 2)
-      (aset mult 1 (cons tap (aref mult 1)))
-      (if (aref mult 3) (chan-close (aref tap 2))))
-    to))
+    (aset mult 1 (cons (cons to keep-open) (aref mult 1)))
+    (and (aref mult 3) (not keep-open) (chan-close to)))
+  to)
 
 (defun chan-untap (mult to)
   "MULT gives no more to TO, but for a value that is on its way."
   (with-mutex (aref mult 2)
-    (dolist (tap (aref mult 1))
-      (when (eq (aref tap 0) to)
-        (aset tap 1 t)
-        (chan-close (aref tap 2))
-        (aset mult 1 (remq tap (aref mult 1)))))))
+    (aset mult 1 (remq (assq to (aref mult 1)) (aref mult 1)))))
 
 ;; A pub is [chan-pub TOPICS LOCK OVER]; TOPICS is a list of (TOPIC CHAN . MULT).
 
@@ -211,3 +204,68 @@ at the end of FROM unless KEEP-OPEN; when it is closed by others, the threads en
   "TO gets no more of the values of PUB of TOPIC."
   (let ((found (assoc topic (aref pub 1))))
     (if found (chan-untap (cdr (cdr found)) to))))
+
+;;; Many channels to one, as at a mixing desk
+
+;; A mix is [chan-mix SOURCES LOCK CHANGES SOLO-MODE]; SOURCES is a list of (CHAN . PLIST), and each change is told through
+;; the channel CHANGES.
+
+(defun chan-mix (to)
+  "Moves to TO what comes from the sources, which `chan-admix' adds. Ends when TO is closed, which it does not do."
+  (let ((mix (vector 'chan-mix nil (make-mutex "mix") (make-chan 'unbounded :name "changes") :mute)))
+    (go (let ((open t))
+          (while open
+            (let* ((got (alts (cons (aref mix 3) (chan--mix-reads mix)) :closed chan--end))
+                   (from (cdr got)))
+              (cond ((eq from (aref mix 3)))
+                    ((eq (car got) chan--end) (chan-unmix mix from))
+                    ((chan--mix-hears mix from) (setq open (chan-put to (car got)))))))))
+    mix))
+
+(defun chan--mixed (sources property)
+  "Those of SOURCES that have PROPERTY."
+  (mapcar #'car (seq-filter (lambda (source) (plist-get (cdr source) property)) sources)))
+
+(defun chan--mix-reads (mix)
+  "The sources to read."
+  (let* ((sources (aref mix 1)) (solo (chan--mixed sources :solo)) (paused (chan--mixed sources :pause)))
+    (if (and solo (eq (aref mix 4) :pause)) solo
+      (seq-filter (lambda (c) (not (memq c paused))) (mapcar #'car sources)))))
+
+(defun chan--mix-hears (mix from)
+  "Goes what was read from FROM into the mix?"
+  (let* ((sources (aref mix 1)) (solo (chan--mixed sources :solo)))
+    (if solo (memq from solo)
+      (and (assq from sources) (not (memq from (chan--mixed sources :mute)))))))
+
+(defun chan--remix (mix change)
+  "The sources are what CHANGE makes of them."
+  (with-mutex (aref mix 2)
+    (aset mix 1 (funcall change (aref mix 1))))
+  (chan-put (aref mix 3) t))
+
+(defun chan-toggle (mix from &rest properties)
+  "Sets PROPERTIES of the source FROM, which is added if it is none: :pause (it is not read), :mute (what is read is lost),
+:solo (only such are heard), each t or nil."
+  (chan--remix mix (lambda (sources)
+                     (let ((old (append (cdr (assq from sources)) nil)) (new properties))
+                       (while new
+                         (setq old (plist-put old (car new) (car (cdr new))) new (cdr (cdr new))))
+                       (cons (cons from old) (remq (assq from sources) sources))))))
+
+(defun chan-admix (mix from)
+  "Adds the source FROM."
+  (chan-toggle mix from))
+
+(defun chan-unmix (mix from)
+  "Removes the source FROM."
+  (chan--remix mix (lambda (sources) (remq (assq from sources) sources))))
+
+(defun chan-unmix-all (mix)
+  "Removes all sources."
+  (chan--remix mix #'ignore))
+
+(defun chan-solo-mode (mix mode)
+  "While there are sources with :solo, the others are as if they had MODE: :mute, as at first, or :pause."
+  (aset mix 4 mode)
+  (chan-put (aref mix 3) t))

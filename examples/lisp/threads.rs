@@ -36,6 +36,8 @@ pub struct LispThread {
     /// That signal came when the thread was dead.
     too_late: Flag,
     pub mailbox: Mailbox,
+    /// The channels of which it waits for one.
+    pub choosing: Slot<Value>,
 }
 
 pub struct LispMutex {
@@ -82,6 +84,7 @@ impl LispThread {
             signalled: Slot::new(None),
             too_late: Flag::new(false),
             mailbox: Mailbox::default(),
+            choosing: Slot::new(Value::Nil),
         }
     }
 
@@ -367,6 +370,7 @@ impl Interp<'_> {
             | BlockerKind::Condvar
             | BlockerKind::Send
             | BlockerKind::Receive => waitable(on.tag()),
+            BlockerKind::Select => Some(thread.choosing.get()),
             BlockerKind::Sleep => thread.left_behind.get().and_then(waitable),
             BlockerKind::Join => {
                 let thread = on.thread().and_then(|t| registry.find(t.id()));
