@@ -248,6 +248,7 @@ fn by_priority_the_first_and_else_each_at_times() {
             seen[n] += 1;
         }
         assert!(seen.iter().all(|&n| n > 10), "{seen:?}");
+        let _ = (made[0].0.try_send(0), made[1].0.try_send(1));
         for want in 0..2 {
             let (mut a, mut b) = (made[0].1.arm(), made[1].1.arm());
             let biased = Select::new().arm(&mut a).arm(&mut b).biased();

@@ -12,10 +12,10 @@
 //!     the type that it has, since the arms of one channel have one type.
 
 use super::array::Array;
-use super::core::{Both, Kind, tell};
+use super::core::{Both, Told};
 use super::error::{TryRecvError, TrySendError};
 use super::list::List;
-use super::node::{Node, Tell};
+use super::node::{Node, Nodes};
 use super::permit::Permit;
 use super::storage::Zero;
 use super::{Flavor, Receiver, Sender};
@@ -43,6 +43,7 @@ pub(super) mod sealed {
 
     /// What a select needs of an arm.
     pub trait Raw {
+        fn receives(&self) -> bool;
         /// Which channel, by address.
         fn key(&self) -> usize;
         /// What it waits for, for who asks.
@@ -102,7 +103,7 @@ struct Arm<'a, T> {
     /// It had a place in the queue, to which it goes back.
     again: Cell<bool>,
     guard: RefCell<Option<Guard<'a, T>>>,
-    told: [Cell<Option<Tell<T>>>; 2],
+    told: Cell<Option<Told<T>>>,
 }
 
 /// The same for each storage, with the guard of that storage.
@@ -122,8 +123,8 @@ macro_rules! with {
 impl<'a, T> Arm<'a, T> {
     fn new(flavor: &'a Flavor<T>, deed: Deed, node: Node<T>) -> Self {
         let (state, again) = (Cell::new(State::Open), Cell::new(false));
-        let told = [Cell::new(None), Cell::new(None)];
-        Self { flavor, deed, node, state, again, guard: RefCell::new(None), told }
+        let (guard, told) = (RefCell::new(None), Cell::new(None));
+        Self { flavor, deed, node, state, again, guard, told }
     }
 
     /// Takes the value out of the node.
@@ -183,6 +184,9 @@ fn received<T>(e: TryRecvError) -> TrySendError<Option<T>> {
 }
 
 impl<T> Raw for Arm<'_, T> {
+    fn receives(&self) -> bool {
+        self.deed == Deed::Receive
+    }
     fn key(&self) -> usize {
         self.flavor.address()
     }
@@ -216,7 +220,11 @@ impl<T> Raw for Arm<'_, T> {
         });
     }
     fn let_go(&self) {
-        *self.guard.borrow_mut() = None;
+        self.told.set(self.guard.take().map(|guard| match guard {
+            Guard::Array(both) => both.unlock(),
+            Guard::List(both) => both.unlock(),
+            Guard::Zero(both) => both.unlock(),
+        }));
     }
     fn guard(&self) -> *const () {
         (&raw const self.guard).cast()
@@ -226,11 +234,9 @@ impl<T> Raw for Arm<'_, T> {
         if self.state.get() != State::Open {
             return true;
         }
-        let mut told = None;
         let tried = match self.deed {
             Deed::Receive => with!(self, guard, core, both => match core.pop_locked(both) {
-                Some((value, tell)) => {
-                    told = tell;
+                Some(value) => {
                     self.keep(value);
                     Ok(())
                 }
@@ -238,12 +244,11 @@ impl<T> Raw for Arm<'_, T> {
                 None => Err(TrySendError::Full(None)),
             }),
             Deed::Send => with!(self, guard, core, both => {
-                core.push_locked(both, self.value()).map(|tell| told = tell).map_err(|e| with(e.into(), Some))
+                core.push_locked(both, self.value()).map_err(|e| with(e.into(), Some))
             }),
             Deed::Reserve => with!(self, guard, core, both => core.place_locked(both))
                 .map_err(|e| with(e.into(), |()| None)),
         };
-        self.told[0].set(told);
         self.note(tried)
     }
 
@@ -251,8 +256,11 @@ impl<T> Raw for Arm<'_, T> {
         let again = self.again.replace(true);
         self.state.set(State::Queued);
         with!(self, guard, core, both => {
-            let end = if self.deed == Deed::Receive { Kind::Receive } else { Kind::Send };
-            self.told[1].set(core.queue_among(both, end, &self.node, (wait.0, wait.1), again));
+            let link = |q: &Nodes<T>| q.push_among(&self.node, (wait.0, wait.1), again);
+            match self.deed {
+                Deed::Receive => core.queue_receiver(both, link),
+                Deed::Send | Deed::Reserve => core.queue_sender(both, link),
+            }
         });
     }
 
@@ -275,7 +283,7 @@ impl<T> Raw for Arm<'_, T> {
     }
 
     fn tell(&self) {
-        self.told.iter().for_each(|told| tell(told.take()));
+        drop(self.told.take());
     }
 }
 

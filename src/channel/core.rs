@@ -10,8 +10,8 @@
 //! | tail CLOSED     | no value goes in any more                                    | up once, under both locks            |
 //! | tail PROMISED   | places are kept free (`permit`)                              | under both locks, with their number  |
 //!
-//! I1. Under both locks, when they are given back: tail WAITERS if and only if receivers queue, and then the storage is empty
-//!     and no sender queues; head WAITERS if and only if senders queue, and then the storage is full.
+//! I1. Under both locks, when they are given back: tail WAITERS if and only if receivers or watchers queue; receivers only while
+//!     the storage is empty and no sender queues; head WAITERS if and only if senders queue, and then the storage is full.
 //!     Without storage the tail is both: it guards both queues, and nobody but them is behind it.
 //! I2. A thread queues only under both locks, after it found nothing to do there. So who takes one side and finds no flag up
 //!     need not look for anybody: a thread that queues afterwards sees what it did.
@@ -21,29 +21,28 @@
 //! I6. Of a storage with room, that is values and promised places <= capacity; a sender that wants only a place queues as any other
 //!     does. Without storage a place is promised while more receivers queue than places are promised; who then wants one
 //!     queues beside receivers, an exception from I1.
+//! I7. A watcher is a task that would receive. It is woken, not given to: one for each value that comes where it can be
+//!     received, and one more by each that was woken and goes without one. So no value lies while all watchers sleep.
 //! E1. The sides' locks (`side` E1), the storage's slots: a send -> the receive that gets its value. The claim for a value from
 //!     hand to hand.
 //!
 //! Because the flag that a thread must notice is in the word that it takes anyway, by a read-modify-write, and is put there by
 //! a holder of the same word, no fence is needed.
 
+mod many;
 mod permit;
 mod site;
+mod task;
 
 use self::site::{Found, Receiving, Sending};
 use super::error::{RecvError, SendError, TryRecvError, TrySendError};
-use super::node::{Node, Nodes, Taken, Tell};
+use super::node::{Nodes, Taken, Tell};
 use super::side::{CLOSED, Held, PROMISED, Side, WAITERS};
 use super::storage::Storage;
-use crate::park::{Epoch, Waiter};
 use crate::shim::{AtomicU64, Ordering::*, UnsafeCell, planted};
 use crate::thread::{Blocker, BlockerKind, Context, LabelRef, Participant};
 use crate::wait::{self, End};
 use std::time::Instant;
-
-/// So many values may leave under one hold of the head, and so many wake-ups be owed under both.
-const BATCH: usize = 64;
-const WAKES: usize = 16;
 
 /// A channel with a given storage. In this order: what changes under both locks is on the line of the tail's, which has come
 /// with it; the head has a line of its own, and what hardly changes the rest.
@@ -54,6 +53,8 @@ pub(super) struct Core<T, S: Storage<T>> {
     receivers: Nodes<T>,
     /// The same, of the head.
     senders: Nodes<T>,
+    /// Tasks that would receive. Under the lock of the tail.
+    watchers: Nodes<()>,
     /// Places that are promised. Under both locks.
     places: UnsafeCell<u64>,
     head: Apart<Side<S::Head>>,
@@ -82,6 +83,35 @@ pub(super) struct Both<'a, T, S: Storage<T>> {
     core: &'a Core<T, S>,
     tail: Held<'a, S::Tail>,
     head: Option<Held<'a, S::Head>>,
+    told: Told<T>,
+}
+
+/// Who is to be told once both locks are given back: of one value's way, at most so many.
+pub(super) struct Told<T>([Option<Tell<T>>; 4]);
+
+impl<T> Told<T> {
+    pub(super) fn nobody() -> Self {
+        Self([const { None }; 4])
+    }
+    fn add(&mut self, tell: Tell<T>) {
+        let free = self.0.iter_mut().find(|place| place.is_none());
+        *free.expect("a value's way meets few") = Some(tell);
+    }
+    /// With no internal lock held. If a waker or an executor panics, the others are told all the same.
+    pub(super) fn now(mut self) {
+        self.all();
+    }
+    fn all(&mut self) {
+        while let Some(tell) = self.0.iter_mut().find_map(Option::take) {
+            tell.now();
+        }
+    }
+}
+
+impl<T> Drop for Told<T> {
+    fn drop(&mut self) {
+        self.all();
+    }
 }
 
 impl<T, S: Storage<T>> Both<'_, T, S> {
@@ -93,7 +123,33 @@ impl<T, S: Storage<T>> Both<'_, T, S> {
     }
     /// The flag of a queue that may have become empty, or is empty no more.
     fn flag_receivers(&mut self) {
-        self.tail.set(WAITERS, !self.core.receivers.is_empty());
+        self.tail.set(WAITERS, self.core.receivers_queue());
+    }
+    /// Once the locks are given back.
+    fn tell(&mut self, tell: Tell<T>) {
+        self.told.add(tell);
+    }
+    /// Whom to tell so far: the caller does.
+    fn take_told(&mut self) -> Told<T> {
+        std::mem::replace(&mut self.told, Told::nobody())
+    }
+    /// Gives the locks back. Whom to tell is the caller's.
+    pub(super) fn unlock(self) -> Told<T> {
+        self.told
+    }
+    /// Gives the locks back, then tells whoever is to be told.
+    pub(super) fn done(self) {
+        self.unlock().now();
+    }
+    /// There is a value that was not given to anybody: a watcher may come for it.
+    fn wake_watcher(&mut self) {
+        if self.core.watchers.is_empty() || planted("watcher-sleeps-on") {
+            return;
+        }
+        if let Some(tell) = self.core.watchers.wake_one() {
+            self.tell(tell.of());
+        }
+        self.flag_receivers();
     }
     /// The same.
     fn flag_senders(&mut self) {
@@ -147,15 +203,20 @@ impl<T, S: Storage<T>> Core<T, S> {
     pub(super) fn new(storage: S, label: LabelRef) -> Self {
         let (tail, head) = storage.sides();
         let (receivers, senders) = (Nodes::new(), Nodes::new());
-        let places = UnsafeCell::new(0);
+        let (watchers, places) = (Nodes::new(), UnsafeCell::new(0));
         let handles = [AtomicU64::new(1), AtomicU64::new(1)];
         let (head, storage) = (Apart(head), Apart(storage));
-        Self { tail, receivers, senders, places, head, storage, label, handles }
+        Self { tail, receivers, senders, watchers, places, head, storage, label, handles }
     }
 
     pub(super) fn both(&self) -> Both<'_, T, S> {
         let head = (!S::NONE).then(|| self.head.0.lock());
-        Both { core: self, tail: self.tail.lock(), head }
+        Both { core: self, tail: self.tail.lock(), head, told: Told::nobody() }
+    }
+
+    /// Does anybody queue who wants a value? Under the lock of the tail.
+    fn receivers_queue(&self) -> bool {
+        !self.receivers.is_empty() || !self.watchers.is_empty()
     }
 
     // -- Without waiting
@@ -213,12 +274,12 @@ impl<T, S: Storage<T>> Core<T, S> {
         }
     }
 
-    /// Sends if that takes no wait. Whom to tell: after both locks are given back.
+    /// Sends if that takes no wait.
     pub(super) fn push_locked(
         &self,
         both: &mut Both<'_, T, S>,
         value: T,
-    ) -> Result<Option<Tell<T>>, Refused<T>> {
+    ) -> Result<(), Refused<T>> {
         if both.tail.has(CLOSED) {
             return Err(Refused::Closed(value));
         }
@@ -227,103 +288,98 @@ impl<T, S: Storage<T>> Core<T, S> {
             let given = self.receivers.give(value);
             both.flag_receivers();
             match given {
-                Ok(tell) => return Ok(Some(tell)),
+                Ok(tell) => {
+                    both.tell(tell);
+                    return Ok(());
+                }
                 Err(back) => value = back,
             }
         }
         if both.tail.has(PROMISED) && !both.has_room() {
             return Err(Refused::Full(value));
         }
-        match self.storage.0.push(&mut both.tail, value) {
-            Ok(()) => Ok(None),
-            Err(value) => Err(Refused::Full(value)),
-        }
+        self.storage.0.push(&mut both.tail, value).map_err(Refused::Full)?;
+        both.wake_watcher();
+        Ok(())
     }
 
     /// Receives if that takes no wait; none: there is no value.
-    pub(super) fn pop_locked(&self, both: &mut Both<'_, T, S>) -> Option<(T, Option<Tell<T>>)> {
+    pub(super) fn pop_locked(&self, both: &mut Both<'_, T, S>) -> Option<T> {
         let stored = both.pop();
         if !both.senders_queue() {
-            return stored.map(|value| (value, None));
+            return stored;
         }
         let Some(value) = stored else {
             // No storage, or its places are all promised. Who wants only a place has nothing to give.
             let taken = self.senders.take(false);
             both.flag_senders();
             return match taken? {
-                Taken::Value(value, tell) => Some((value, Some(tell))),
+                Taken::Value(value, tell) => {
+                    both.tell(tell);
+                    Some(value)
+                }
                 Taken::Place(_) => unreachable!("not asked for"),
             };
         };
-        if planted("room-is-not-passed-on") {
-            return Some((value, None));
+        if !planted("room-is-not-passed-on") {
+            self.refill(both);
         }
-        Some((value, self.refill(both)))
-    }
-
-    /// One of several nodes of a wait queues. Whom to tell: after both locks are given back.
-    pub(super) fn queue_among(
-        &self,
-        both: &mut Both<'_, T, S>,
-        end: Kind,
-        node: &Node<T>,
-        wait: (&'static Waiter, Epoch),
-        again: bool,
-    ) -> Option<Tell<T>> {
-        match end {
-            Kind::Send => {
-                self.senders.push_among(node, wait, again);
-                both.flag_senders();
-                None
-            }
-            Kind::Receive => {
-                self.receivers.push_among(node, wait, again);
-                both.flag_receivers();
-                self.promise_more(both)
-            }
-        }
+        Some(value)
     }
 
     /// The sender that waits longest gets a place that has become free.
-    fn refill(&self, both: &mut Both<'_, T, S>) -> Option<Tell<T>> {
+    fn refill(&self, both: &mut Both<'_, T, S>) {
         let taken = self.senders.take(true);
         both.flag_senders();
-        match taken? {
-            Taken::Value(next, tell) => {
+        match taken {
+            Some(Taken::Value(next, tell)) => {
                 let full = self.storage.0.push(&mut both.tail, next);
                 debug_assert!(full.is_ok(), "a place was free");
-                Some(tell)
+                both.tell(tell);
+                both.wake_watcher();
             }
-            Taken::Place(tell) => {
+            Some(Taken::Place(tell)) => {
                 both.promise();
-                Some(tell)
+                both.tell(tell);
             }
+            None => {}
         }
+    }
+
+    /// A sender that has not sent queues: `link` puts its node in.
+    pub(super) fn queue_sender(&self, both: &mut Both<'_, T, S>, link: impl FnOnce(&Nodes<T>)) {
+        link(&self.senders);
+        if !planted("sender-without-flag") {
+            both.flag_senders();
+        }
+        // Its value can be received from now on.
+        both.wake_watcher();
+    }
+
+    /// The same, a receiver.
+    pub(super) fn queue_receiver(&self, both: &mut Both<'_, T, S>, link: impl FnOnce(&Nodes<T>)) {
+        link(&self.receivers);
+        if !planted("receiver-without-flag") {
+            both.flag_receivers();
+        }
+        self.promise_more(both);
     }
 
     /// Sends if that takes no wait.
     fn push_now(&self, value: T) -> Result<(), Refused<T>> {
         let mut both = self.both();
-        let told = self.push_locked(&mut both, value)?;
-        drop(both);
-        tell(told);
-        Ok(())
+        let pushed = self.push_locked(&mut both, value);
+        both.done();
+        pushed
     }
 
     /// Receives if that takes no wait.
     fn pop_now(&self) -> Result<T, TryRecvError> {
         let mut both = self.both();
         let popped = self.pop_locked(&mut both);
-        let closed = both.tail.has(CLOSED);
-        drop(both);
-        match popped {
-            Some((value, told)) => {
-                tell(told);
-                Ok(value)
-            }
-            None if closed => Err(TryRecvError::Closed),
-            None => Err(TryRecvError::Empty),
-        }
+        let closed = both.is_closed();
+        both.done();
+        popped.ok_or(if closed { TryRecvError::Closed } else { TryRecvError::Empty })
     }
 
     #[inline(always)]
@@ -461,74 +517,6 @@ impl<T, S: Storage<T>> Core<T, S> {
         }
     }
 
-    // -- Many at once
-
-    /// Receives what is there, or waits for one value and receives what is there then.
-    pub(super) fn recv_many<C: Context>(
-        &self,
-        cx: &mut C,
-        into: &mut Vec<T>,
-        max: usize,
-        deadline: Option<Instant>,
-    ) -> Result<usize, RecvError> {
-        let before = into.len();
-        if max == 0 || self.pop_many(into, max) > 0 {
-            return Ok(into.len() - before);
-        }
-        // Nothing allocates, and so nothing fails, between a receive and its push.
-        into.reserve(1);
-        into.push(self.recv(cx, deadline)?);
-        self.pop_many(into, max - 1);
-        Ok(into.len() - before)
-    }
-
-    /// Takes what is there at the call, at most `max` values. How many it took.
-    fn pop_many(&self, into: &mut Vec<T>, max: usize) -> usize {
-        let most = self.there().min(max);
-        into.reserve(most);
-        let (mut got, mut wakes) = (0, [const { None }; WAKES]);
-        while got < most {
-            let quiet = if S::NONE { None } else { self.head.0.lock_quiet() };
-            if let Some(mut head) = quiet {
-                let popped = std::iter::from_fn(|| self.storage.0.pop(&mut head));
-                let before = into.len();
-                into.extend(popped.take(BATCH.min(most - got)));
-                got += into.len() - before;
-                if into.len() - before < BATCH {
-                    break;
-                }
-                continue;
-            }
-            // Senders queue: their values move up.
-            let mut both = self.both();
-            let mut empty = false;
-            for wake in wakes.iter_mut().take(most - got) {
-                let Some((value, woken)) = self.pop_locked(&mut both) else {
-                    empty = true;
-                    break;
-                };
-                into.push(value);
-                (got, *wake) = (got + 1, woken);
-            }
-            drop(both);
-            wakes.iter_mut().for_each(|wake| tell(wake.take()));
-            if empty {
-                break;
-            }
-        }
-        got
-    }
-
-    /// Values in the storage, and in the hands of threads that wait to send: a snapshot, of both sides if such threads are seen.
-    pub(super) fn there(&self) -> usize {
-        if !S::NONE && self.head.0.flags() & WAITERS == 0 {
-            let head = self.head.0.index();
-            return self.tail.index().saturating_sub(head) as usize;
-        }
-        let both = self.both();
-        (both.tail.index() - self.head.0.index()) as usize + self.senders.len()
-    }
-
     fn look_for_room(&self, me: &Participant, value: &mut Option<T>) -> bool {
         let mut look = || {
             if self.storage.0.seems_full(&self.tail) {
@@ -582,17 +570,19 @@ impl<T, S: Storage<T>> Core<T, S> {
                 both.tail.set(CLOSED, !planted("close-without-flag"));
             }
             let receivers = !planted("close-forgets-receivers");
-            let wake = match receivers.then(|| self.receivers.dismiss()).flatten() {
-                Some(wake) => Some(wake),
+            let one = match receivers.then(|| self.receivers.dismiss()).flatten() {
+                Some(tell) => Some(tell),
                 None if planted("close-forgets-senders") => None,
                 None => self.senders.dismiss(),
             };
+            let over = one.is_none() && self.watchers.is_empty();
+            one.into_iter().for_each(|tell| both.tell(tell));
+            both.wake_watcher();
             both.flag_receivers();
             both.flag_senders();
-            drop(both);
-            match wake {
-                Some(wake) => wake.now(),
-                None => return first,
+            both.done();
+            if over {
+                return first;
             }
         }
     }
@@ -670,12 +660,6 @@ fn drop_all<T>(pop: &mut dyn FnMut() -> Option<T>) {
     }
     let rest = Rest(pop);
     while (rest.0)().is_some() {}
-}
-
-pub(super) fn tell<T>(told: Option<Tell<T>>) {
-    if let Some(told) = told {
-        told.now();
-    }
 }
 
 impl<T, S: Storage<T>> Drop for Core<T, S> {

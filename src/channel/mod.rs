@@ -45,7 +45,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// `arm` and `select` are what waits at several channels, `permit` a place for a value that is made later.
+// `arm` and `select` are what waits at several channels, `task` is for who is no thread, `permit` a place for a value that is made later.
 // `side` is the lock, `storage` what is asked of the place of values (`array`, `list`, none), `node` the threads that queue,
 // `core` the protocol, with the two waits in `core/site`. The storages know nothing of waiting.
 /// Does the same with the channel, whatever its storage.
@@ -71,6 +71,7 @@ mod permit;
 mod select;
 mod side;
 mod storage;
+mod task;
 
 use self::core::{Core, Kind};
 use crate::shim::Arc;
@@ -85,6 +86,7 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Instant;
 use storage::Zero;
+pub use task::{Executor, RecvFuture, SendFuture};
 
 enum Flavor<T> {
     Array(Arc<Core<T, Array<T>>>),

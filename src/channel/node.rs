@@ -4,23 +4,34 @@
 //!     senders at the head, without storage at the tail too.
 //! I2. A linked node's thread is in a wait; it takes that lock before the wait is over, unless its node was popped and the wait
 //!     claimed as granted. A thread that waits by several nodes (a select) takes the lock of each, however its wait ended;
-//!     the node by which it was claimed says so (`won`, written under the lock). A node that is nobody's lies in the heap, and
-//!     is freed by who pops it.
+//!     the node by which it was claimed says so (`won`, written under the lock). A task's node is pinned, and taken out under
+//!     the lock before it goes. A node that no thread waits by lies in the heap, and belongs to who pops it.
 //! I3. A value is in one place: the sender's node until its wait is claimed as granted; the receiver's node from then on.
 //!     Who claims moves the value before the claim, under the lock, and takes the move back if the claim is lost: the
-//!     copy is forgotten. A node that wants a place, or only to be told, never has one.
+//!     copy is forgotten. A node that wants a place, or only to be told, never has one. A task is never given a value:
+//!     it might never come for it.
 //! E1. As the claim word's: the claimer's writes to the node -> the waiter, once it sees its wait over. `won`: the side's lock.
 
+use super::error::{RecvError, SendError};
 use crate::park::{Entry, Epoch, Outcome, Waiter, Wake};
 use crate::shim::{UnsafeCell, planted};
 use std::mem::MaybeUninit;
 use std::ptr::null;
+use std::task::Waker;
 
 /// One wait of one thread at one channel, or one of its several.
 pub(super) struct Node<T> {
     links: UnsafeCell<Links<T>>,
     slot: UnsafeCell<MaybeUninit<T>>,
     wants: Wants,
+    /// What is done when it is over, if no thread waits.
+    then: Option<Then<T>>,
+}
+
+/// What comes of a receive and of a send, for whom nobody waits for.
+pub(super) enum Then<T> {
+    Received(Box<dyn FnOnce(Result<T, RecvError>) + Send>),
+    Sent(Box<dyn FnOnce(Result<(), SendError<T>>) + Send>),
 }
 
 /// What the one who queues by a node wants.
@@ -38,8 +49,9 @@ struct Links<T> {
     /// Its place: kept when the thread leaves the queue to answer a request, and comes back.
     turn: u64,
     who: Who,
-    /// One of several: the wait was claimed by this one.
+    /// One of several: the wait was claimed by this one. A task's: its value was taken.
     won: bool,
+    waker: Option<Waker>,
 }
 
 /// Whose a node is.
@@ -51,26 +63,34 @@ enum Who {
     Alone(&'static Waiter, Epoch),
     /// This is one of the nodes of that wait.
     Among(&'static Waiter, Epoch),
-    /// A value that waits by itself. The node is a `Box`'s.
+    /// A task, which is woken by its waker.
+    Task,
+    /// No thread; the node is a `Box`'s. A value that waits by itself, or an operation with a `then`.
     Nobody,
 }
 
 impl<T> Node<T> {
     /// A receiver's.
     pub(super) fn empty() -> Self {
-        Self::new(MaybeUninit::uninit(), Wants::Value)
+        Self::new(MaybeUninit::uninit(), Wants::Value, None)
     }
     /// A sender's.
     pub(super) fn with(value: T) -> Self {
-        Self::new(MaybeUninit::new(value), Wants::Value)
+        Self::new(MaybeUninit::new(value), Wants::Value, None)
     }
     /// Of who wants a place.
     pub(super) fn place() -> Self {
-        Self::new(MaybeUninit::uninit(), Wants::Place)
+        Self::new(MaybeUninit::uninit(), Wants::Place, None)
     }
-    fn new(slot: MaybeUninit<T>, wants: Wants) -> Self {
-        let links = Links { next: null(), prev: null(), turn: 0, who: Who::Unlinked, won: false };
-        Self { links: UnsafeCell::new(links), slot: UnsafeCell::new(slot), wants }
+    /// Of who will be told by a call; a sender's has its value.
+    pub(super) fn calls(value: Option<T>, then: Then<T>) -> Box<Self> {
+        let slot = value.map_or_else(MaybeUninit::uninit, MaybeUninit::new);
+        Box::new(Self::new(slot, Wants::Value, Some(then)))
+    }
+    fn new(slot: MaybeUninit<T>, wants: Wants, then: Option<Then<T>>) -> Self {
+        let (next, prev, waker) = (null(), null(), None);
+        let links = Links { next, prev, turn: 0, who: Who::Unlinked, won: false, waker };
+        Self { links: UnsafeCell::new(links), slot: UnsafeCell::new(slot), wants, then }
     }
     /// The value.
     ///
@@ -112,16 +132,40 @@ unsafe impl<T: Send> Send for Nodes<T> {}
 #[must_use = "a thread sleeps until it is told"]
 pub(super) enum Tell<T> {
     Thread(Wake),
-    /// Nobody; the node goes back to the heap.
-    Free(Box<Node<T>>),
+    Task(Waker),
+    /// No thread. The node is the caller's; its operation was done, or ended because the channel is closed.
+    Over(Box<Node<T>>, bool),
 }
 
 impl<T> Tell<T> {
-    /// With no internal lock held.
+    /// With no internal lock held: what is called is a VM's, or an executor's.
     pub(super) fn now(self) {
         match self {
             Self::Thread(wake) => wake.now(),
-            Self::Free(node) => drop(node),
+            Self::Task(waker) => waker.wake(),
+            Self::Over(mut node, done) => match (node.then.take(), done) {
+                (None, _) => {}
+                // SAFETY: it was given, and the node is ours (I3).
+                (Some(Then::Received(then)), true) => then(Ok(unsafe { node.take() })),
+                (Some(Then::Received(then)), false) => then(Err(RecvError::Closed)),
+                (Some(Then::Sent(then)), true) => then(Ok(())),
+                (Some(Then::Sent(then)), false) => {
+                    // SAFETY: it was not taken, and the node is ours (I3).
+                    let value = unsafe { node.take() };
+                    then(Err(SendError::Closed(value)));
+                }
+            },
+        }
+    }
+}
+
+impl Tell<()> {
+    /// Of who waits for no value: a thread or a task.
+    pub(super) fn of<T>(self) -> Tell<T> {
+        match self {
+            Self::Thread(wake) => Tell::Thread(wake),
+            Self::Task(waker) => Tell::Task(waker),
+            Self::Over(..) => unreachable!("who only watches is a thread or a task"),
         }
     }
 }
@@ -174,11 +218,24 @@ impl<T> Nodes<T> {
         self.link(node, Who::Among(waiter, epoch), again);
     }
 
-    /// A value that waits by itself.
+    /// An operation for which no thread waits.
     pub(super) fn push_ownerless(&self, node: Box<Node<T>>) {
-        // SAFETY: it is freed by who pops it (I2), and lives until then.
+        // SAFETY: it belongs to who pops it (I2), and lives until then.
         let node = unsafe { &*Box::into_raw(node) };
         self.link(node, Who::Nobody, false);
+    }
+
+    /// A task queues, or queues still: then it keeps its place, and is woken by this waker. The old one is for after the lock.
+    pub(super) fn push_task(&self, node: &Node<T>, waker: Waker) -> Option<Waker> {
+        if self.links(node, |l| matches!(l.who, Who::Unlinked)) {
+            self.link(node, Who::Task, false);
+        }
+        self.links(node, |l| l.waker.replace(waker))
+    }
+
+    /// Is it in the queue? Was it claimed, or its value taken?
+    pub(super) fn look(&self, node: &Node<T>) -> (bool, bool) {
+        self.links(node, |l| (!matches!(l.who, Who::Unlinked), l.won))
     }
 
     fn link(&self, node: &Node<T>, who: Who, again: bool) {
@@ -195,7 +252,7 @@ impl<T> Nodes<T> {
         };
         self.links(this, |l| {
             debug_assert!(matches!(l.who, Who::Unlinked), "one wait, one place in the queue");
-            *l = Links { next, prev, turn, who, won: false };
+            (l.next, l.prev, l.turn, l.who, l.won) = (next, prev, turn, who, false);
         });
         self.ends(|e| e.len += 1);
         self.hook_up(prev, this, next);
@@ -274,8 +331,18 @@ impl<T> Nodes<T> {
                 self.links(node, |l| l.won = !planted("winner-is-not-told"));
                 Some(Tell::Thread(wake))
             }
-            // SAFETY: popped, and a `Box`'s (I2).
-            Who::Nobody => Some(Tell::Free(unsafe { Box::from_raw(node.cast_mut()) })),
+            Who::Task => {
+                let waker = self.links(node, |l| {
+                    l.won = outcome == Outcome::Granted;
+                    l.waker.take()
+                });
+                waker.map(Tell::Task)
+            }
+            Who::Nobody => {
+                // SAFETY: popped, and a `Box`'s (I2).
+                let node = unsafe { Box::from_raw(node.cast_mut()) };
+                Some(Tell::Over(node, outcome == Outcome::Granted))
+            }
             Who::Unlinked => unreachable!("a linked node is somebody's, or nobody's"),
         }
     }
@@ -341,12 +408,23 @@ impl<T> Nodes<T> {
         None
     }
 
-    /// Ends the wait of the thread that waits longest: the channel is closed. Values that wait by themselves stay.
+    /// Wakes the one that waits longest to see for itself.
+    pub(super) fn wake_one(&self) -> Option<Tell<T>> {
+        while let Some((node, who)) = self.pop(|_| true) {
+            if let Some(tell) = self.claim(node, who, Outcome::Woken) {
+                return Some(tell);
+            }
+        }
+        None
+    }
+
+    /// Ends the wait of who waits longest: the channel is closed. Values that wait by themselves stay.
     pub(super) fn dismiss(&self) -> Option<Tell<T>> {
         let mut at = self.ends(|e| e.front);
         while !at.is_null() {
             let (next, who) = self.links(at, |l| (l.next, l.who));
-            if !matches!(who, Who::Nobody) {
+            // SAFETY: a linked node lives (I2), and `then` does not change while it is linked.
+            if !matches!(who, Who::Nobody) || unsafe { (*at).then.is_some() } {
                 self.unlink(at);
                 if let Some(tell) = self.claim(at, who, Outcome::Woken) {
                     return Some(tell);

@@ -266,7 +266,9 @@ impl Site for Choosing<'_, '_> {
         });
         self.chosen.set(found);
         if found.is_none() {
-            for case in self.cases() {
+            // Receives first: who wants a place meets receivers that come, and these are its own.
+            let (first, then) = (self.cases(), self.cases());
+            for case in first.filter(|c| c.receives()).chain(then.filter(|c| !c.receives())) {
                 // SAFETY: as above; arms are borrowed as long as the select, and `granted` or `dequeue` makes them leave.
                 unsafe { case.queue(self.guard(case), Wait(waiter, entry.epoch)) };
             }

@@ -8,11 +8,11 @@
 //! I3. `publish` finds a place: the one that was kept, or, if the receiver has gone whom it was made for, the heap.
 
 use super::super::error::SendError;
-use super::super::node::{Node, Tell};
+use super::super::node::Node;
 use super::super::side::PROMISED;
 use super::super::storage::Storage;
 use super::site::Found;
-use super::{Both, Core, Refused, tell, why_not};
+use super::{Both, Core, Refused, why_not};
 use crate::park::{Entry, Waiter};
 use crate::shim::planted;
 use crate::thread::{Blocker, BlockerKind, Context};
@@ -29,7 +29,10 @@ impl<T, S: Storage<T>> Both<'_, T, S> {
     pub(super) fn has_room(&mut self) -> bool {
         let promised = self.places(|p| *p);
         match self.core.capacity() {
-            Some(0) => self.core.receivers.len() as u64 > promised,
+            Some(0) => {
+                let come = self.core.receivers.len() + self.core.watchers.len();
+                come as u64 > promised
+            }
             Some(n) => self.len() + promised < n as u64,
             None => true,
         }
@@ -70,24 +73,23 @@ impl<T, S: Storage<T>> Core<T, S> {
     }
 
     /// A place may have become free: who waits for one gets it.
-    fn pass_on(&self, both: &mut Both<'_, T, S>) -> Option<Tell<T>> {
+    fn pass_on(&self, both: &mut Both<'_, T, S>) {
         if S::NONE {
-            return self.promise_more(both);
+            self.promise_more(both);
+        } else if both.senders_queue() && both.has_room() && !planted("permit-passes-nothing-on") {
+            self.refill(both);
         }
-        if !both.senders_queue() || planted("permit-passes-nothing-on") {
-            return None;
-        }
-        self.refill(both)
     }
 
     /// Without storage: a receiver more waits than places are promised, so there is one for who wants it.
-    pub(super) fn promise_more(&self, both: &mut Both<'_, T, S>) -> Option<Tell<T>> {
+    pub(super) fn promise_more(&self, both: &mut Both<'_, T, S>) {
         if !S::NONE || !both.has_room() || both.is_closed() {
-            return None;
+            return;
         }
-        let told = self.senders.take_place()?;
-        both.promise();
-        Some(told)
+        if let Some(tell) = self.senders.take_place() {
+            both.promise();
+            both.tell(tell);
+        }
     }
 
     /// A place for a value that is made later; waits for one.
@@ -121,23 +123,19 @@ impl<T, S: Storage<T>> Core<T, S> {
         if both.is_closed() {
             return Err(value);
         }
-        let mut told = [None, None];
         match self.push_locked(&mut both, value) {
-            Ok(one) => told[0] = one,
+            Ok(()) => {}
             Err(Refused::Full(value)) => {
                 let spare = spare.expect("a place was kept");
                 // SAFETY: it is empty, and nobody else's.
                 unsafe { spare.put(value) };
-                self.senders.push_ownerless(spare);
+                self.queue_sender(&mut both, |q| q.push_ownerless(spare));
             }
             Err(Refused::Closed(_)) => unreachable!("looked at above"),
         }
-        if told[0].is_some() {
-            // It took no place, but went from hand to hand.
-            told[1] = self.pass_on(&mut both);
-        }
-        drop(both);
-        told.into_iter().for_each(tell);
+        // If it went from hand to hand, it took no place.
+        self.pass_on(&mut both);
+        both.done();
         Ok(())
     }
 
@@ -145,9 +143,8 @@ impl<T, S: Storage<T>> Core<T, S> {
     pub(in super::super) fn release(&self) {
         let mut both = self.both();
         both.give_up();
-        let told = self.pass_on(&mut both);
-        drop(both);
-        tell(told);
+        self.pass_on(&mut both);
+        both.done();
     }
 }
 
@@ -173,9 +170,10 @@ impl<T, S: Storage<T>> Site for Reserving<'_, T, S> {
             Ok(()) => self.found.set(Found::Done),
             Err(Refused::Closed(())) => self.found.set(Found::Closed),
             Err(Refused::Full(())) => {
-                self.core.senders.push(&self.node, waiter, entry, self.again.replace(true));
-                both.flag_senders();
+                let again = self.again.replace(true);
+                self.core.queue_sender(&mut both, |q| q.push(&self.node, waiter, entry, again));
                 self.found.set(Found::Queued);
+                both.done();
                 return true;
             }
         }

@@ -8,7 +8,7 @@
 use super::super::node::Node;
 use super::super::side::{CLOSED, WAITERS};
 use super::super::storage::Storage;
-use super::{Core, Refused, tell};
+use super::{Core, Refused};
 use crate::park::{Entry, Waiter};
 use crate::shim::planted;
 use crate::wait::Site;
@@ -42,7 +42,7 @@ impl<T, S: Storage<T>> Core<T, S> {
     pub(in super::super) fn remove_receiver(&self, node: &Node<T>) -> bool {
         let mut tail = self.tail.lock();
         let won = self.receivers.remove(node);
-        tail.set(WAITERS, !self.receivers.is_empty());
+        tail.set(WAITERS, self.receivers_queue());
         won
     }
 }
@@ -69,10 +69,9 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
         // SAFETY: the wait is not granted, so the value is this thread's (node I3); it goes back below, or is sent.
         let value = unsafe { self.node.take() };
         match self.core.push_locked(&mut both, value) {
-            Ok(told) => {
+            Ok(()) => {
                 self.found.set(Found::Done);
-                drop(both);
-                tell(told);
+                both.done();
                 return false;
             }
             Err(Refused::Closed(value)) => {
@@ -84,11 +83,10 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
             // SAFETY: as above.
             Err(Refused::Full(value)) => unsafe { self.node.put(value) },
         }
-        self.core.senders.push(&self.node, waiter, entry, self.again.replace(true));
+        let again = self.again.replace(true);
+        self.core.queue_sender(&mut both, |q| q.push(&self.node, waiter, entry, again));
         self.found.set(Found::Queued);
-        if !planted("sender-without-flag") {
-            both.flag_senders();
-        }
+        both.done();
         true
     }
 
@@ -131,26 +129,21 @@ impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
     fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
         let mut both = self.core.both();
         let looks = !planted("no-second-look");
-        if let Some((value, told)) = looks.then(|| self.core.pop_locked(&mut both)).flatten() {
+        if let Some(value) = looks.then(|| self.core.pop_locked(&mut both)).flatten() {
             // SAFETY: a receiver's slot is empty (node I3).
             unsafe { self.node.put(value) };
             self.found.set(Found::Done);
-            drop(both);
-            tell(told);
+            both.done();
             return false;
         }
         if both.tail.has(CLOSED) {
             self.found.set(Found::Closed);
             return false;
         }
-        self.core.receivers.push(&self.node, waiter, entry, self.again.replace(true));
+        let again = self.again.replace(true);
+        self.core.queue_receiver(&mut both, |q| q.push(&self.node, waiter, entry, again));
         self.found.set(Found::Queued);
-        if !planted("receiver-without-flag") {
-            both.flag_receivers();
-        }
-        let told = self.core.promise_more(&mut both);
-        drop(both);
-        tell(told);
+        both.done();
         true
     }
 
