@@ -68,6 +68,11 @@ pub(super) mod sealed {
         unsafe fn queue(&self, guard: *const (), wait: Wait);
         /// Leaves the queue. True: the wait was claimed by this arm; `granted`, or else the channel is closed.
         fn leave(&self, granted: bool) -> bool;
+        /// Calls with the value that it holds.
+        ///
+        /// # Safety
+        /// `f` points to a `&mut dyn FnMut(&mut T)` of the channel's type; no thread runs but the caller.
+        unsafe fn each(&self, granted: bool, f: *mut ());
         /// Tells whoever is to be told, with no lock held.
         fn tell(&self);
     }
@@ -282,6 +287,19 @@ impl<T> Raw for Arm<'_, T> {
         won
     }
 
+    unsafe fn each(&self, granted: bool, f: *mut ()) {
+        let has = match self.state.get() {
+            State::Queued if granted && self.node.has_won() => self.deed == Deed::Receive,
+            State::Queued => self.deed == Deed::Send,
+            _ => self.has_value(),
+        };
+        if has {
+            // SAFETY: the caller's promise: of this type.
+            let f = unsafe { &mut *f.cast::<&mut dyn FnMut(&mut T)>() };
+            // SAFETY: the value is this thread's, and no thread runs.
+            unsafe { self.node.with_value(f) };
+        }
+    }
     fn tell(&self) {
         drop(self.told.take());
     }

@@ -139,6 +139,16 @@ impl<T> Storage<T> for Array<T> {
         Some(value)
     }
 
+    fn each(&self, (head, t): (&mut Held<'_, Place>, u64), f: &mut dyn FnMut(&mut T)) {
+        let (mut h, mut place) = (head.index(), head.part(|p| p.0));
+        while h < t {
+            let slot = self.slot(place);
+            // SAFETY: between head and tail, both of which are held, a slot has a value, and nobody else reaches it.
+            slot.value.with_mut(|v| f(unsafe { &mut *v.cast::<T>() }));
+            (h, place) = (h + 1, self.after(place));
+        }
+    }
+
     fn seems_full(&self, tail: &Side<Place>) -> bool {
         let t = tail.index();
         self.glance(t) != 2 * t

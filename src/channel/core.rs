@@ -29,6 +29,7 @@
 //! Because the flag that a thread must notice is in the word that it takes anyway, by a read-modify-write, and is put there by
 //! a holder of the same word, no fence is needed.
 
+mod each;
 mod many;
 mod permit;
 mod site;

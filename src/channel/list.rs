@@ -274,6 +274,23 @@ impl<T> Storage<T> for List<T> {
         Some(value)
     }
 
+    fn each(&self, (head, t): (&mut Held<'_, At<T>>, u64), f: &mut dyn FnMut(&mut T)) {
+        let (mut at, mut h) = (head.part(|at| At { ..*at }), head.index());
+        while h < t {
+            if at.slot == Block::<T>::N {
+                // SAFETY: the head's block lives, and those that follow it (I1).
+                let next = unsafe { &(*at.block).next };
+                // ORDERING: Relaxed. Both sides are held, so the tail's last holder has published it (side E1).
+                at = At { block: next.load(Relaxed), slot: 0 };
+            }
+            // SAFETY: a block between head and tail, and a slot of it.
+            let slot = unsafe { at.slot() };
+            // SAFETY: between head and tail, both of which are held, a slot has a value, and nobody else reaches it.
+            slot.value.with_mut(|v| f(unsafe { &mut *v.cast::<T>() }));
+            (h, at.slot) = (h + 1, at.slot + 1);
+        }
+    }
+
     fn seems_full(&self, _: &Side<At<T>>) -> bool {
         false
     }

@@ -75,6 +75,7 @@ mod task;
 
 use self::core::{Core, Kind};
 use crate::shim::Arc;
+pub use crate::thread::Hands;
 use crate::thread::{Context, Label, LabelRef};
 pub use arm::{Case, RecvArm, ReserveArm, SendArm};
 use array::Array;
@@ -515,6 +516,24 @@ macro_rules! both_ends {
             /// How many threads wait to receive. A snapshot.
             pub fn waiting_receivers(&self) -> usize {
                 each!(&self.0, core => core.waiting(Kind::Receive))
+            }
+            /// Shows each value that is in the channel: stored, or with a sender that waits. `f` runs under the channel's
+            /// locks, for a collector that does not stop the world: it must be short, and must not use this channel, which
+            /// would hang. A value that has been given to a receiver that has not run since is not shown.
+            pub fn visit(&self, mut f: impl FnMut(&mut T)) {
+                each!(&self.0, core => core.visit(&mut f));
+            }
+            /// Shows each value that is on its way through the channel, once, for a collector that moves objects: stored,
+            /// in the hand of a thread that waits to send, in the hand of one that received and has not run since, or without
+            /// a thread. A task's value is shown while it queues. What [`recv_many`](Receiver::recv_many) has put into its
+            /// vector, and the rest of [`send_all`](Sender::send_all)'s iterator, are the VM's, as are the arms of a
+            /// [`Select`] that does not wait. `f` must not use this channel, which would hang.
+            ///
+            /// # Safety
+            /// No thread that is attached to any runtime runs, but the caller: as [`Hands::gather`] demands.
+            pub unsafe fn for_each_mut(&self, hands: &Hands<'_>, mut f: impl FnMut(&mut T)) {
+                // SAFETY: the caller's promise.
+                each!(&self.0, core => unsafe { core.for_each_mut(hands, &mut f) });
             }
             /// The name. Readable by anybody at any time.
             pub fn name(&self) -> Option<&str> {

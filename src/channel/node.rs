@@ -102,6 +102,19 @@ impl<T> Node<T> {
         // SAFETY: as above.
         unsafe { value.assume_init() }
     }
+    /// Was the wait claimed by this node? In a stopped world.
+    pub(super) fn has_won(&self) -> bool {
+        // SAFETY: no thread runs, so none writes.
+        self.links.with(|l| unsafe { (*l).won })
+    }
+    /// Shows the value.
+    ///
+    /// # Safety
+    /// As `take`, for as long as `f` runs; but it stays in there.
+    pub(super) unsafe fn with_value(&self, f: &mut dyn FnMut(&mut T)) {
+        // SAFETY: the caller's promise.
+        self.slot.with_mut(|v| f(unsafe { &mut *v.cast::<T>() }));
+    }
     /// Puts the value in.
     ///
     /// # Safety
@@ -406,6 +419,22 @@ impl<T> Nodes<T> {
             }
         }
         None
+    }
+
+    /// The values of those that queue; or only of those that no thread waits for, and that are in no thread's hand.
+    pub(super) fn each(&self, all: bool, f: &mut dyn FnMut(&mut T)) {
+        let mut at = self.ends(|e| e.front);
+        while !at.is_null() {
+            let (next, who) = self.links(at, |l| (l.next, l.who));
+            // SAFETY: a linked node lives (I2).
+            let node = unsafe { &*at };
+            let a_thread = matches!(who, Who::Alone(..) | Who::Among(..));
+            if node.wants == Wants::Value && (all || !a_thread) {
+                // SAFETY: it has its value as long as it is linked, and nobody else reaches it (I3).
+                unsafe { node.with_value(f) };
+            }
+            at = next;
+        }
     }
 
     /// Wakes the one that waits longest to see for itself.

@@ -12,6 +12,7 @@
 use super::arm::Case;
 use super::arm::sealed::{Raw, Wait};
 use crate::park::{Entry, Waiter};
+use crate::thread::hand::InHand;
 use crate::thread::{Blocker, BlockerKind, Context, Participant};
 use crate::wait::{self, End, Site};
 use std::cell::Cell;
@@ -284,8 +285,23 @@ impl Site for Choosing<'_, '_> {
     fn granted(&self) {
         self.leave(true);
     }
+    fn in_hand(&self) -> Option<&dyn InHand> {
+        Some(self)
+    }
     fn looks(&self) -> bool {
         true
+    }
+}
+
+impl InHand for Choosing<'_, '_> {
+    fn channels(&self, f: &mut dyn FnMut(usize)) {
+        self.firsts().for_each(|case| f(case.key()));
+    }
+    unsafe fn each(&self, waiter: &Waiter, channel: usize, f: *mut ()) {
+        for case in self.cases().filter(|case| case.key() == channel) {
+            // SAFETY: the caller's promise; an arm of this channel, and so of its type.
+            unsafe { case.each(waiter.is_granted(), f) };
+        }
     }
 }
 

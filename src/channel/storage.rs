@@ -19,6 +19,8 @@ pub(super) trait Storage<T> {
     fn push(&self, tail: &mut Held<'_, Self::Tail>, value: T) -> Result<(), T>;
     /// Takes the oldest value out; none: the storage was empty at some moment of the call.
     fn pop(&self, head: &mut Held<'_, Self::Head>) -> Option<T>;
+    /// Each value that is in, oldest first. Both sides are held: the head, and the tail with this index.
+    fn each(&self, sides: (&mut Held<'_, Self::Head>, u64), f: &mut dyn FnMut(&mut T));
     /// A hint for who holds nothing: a push may fail.
     fn seems_full(&self, tail: &Side<Self::Tail>) -> bool;
     /// A hint for who holds nothing: a pop may fail.
@@ -47,6 +49,7 @@ impl<T> Storage<T> for Zero {
     fn pop(&self, _: &mut Held<'_, ()>) -> Option<T> {
         None
     }
+    fn each(&self, _: (&mut Held<'_, ()>, u64), _: &mut dyn FnMut(&mut T)) {}
     fn seems_full(&self, _: &Side<()>) -> bool {
         true
     }

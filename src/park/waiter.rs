@@ -97,6 +97,11 @@ impl Waiter {
         }))
     }
 
+    /// Was its wait granted, which it has not seen yet? In a stopped world, or for the own thread.
+    pub(crate) fn is_granted(&self) -> bool {
+        self.claim.outcome() == Some(Outcome::Granted)
+    }
+
     /// Sleeps until `unpark`, a turn, or the deadline; may return early. Own thread only; `wait` alone calls it.
     pub(crate) fn park(&self, deadline: Option<std::time::Instant>) {
         self.parker.park(deadline);

@@ -14,12 +14,13 @@
 //! E2. `ended`'s Release -> `is_over`'s Acquire: all that the dead thread did, for who takes a mutex from it.
 
 use super::gate::Gate;
+use super::hand::Link;
 use super::waits::Waits;
 use super::{Blocker, Cycle};
 use crate::id::{RuntimeId, ThreadId};
 use crate::park::{Ready, Waiter};
 use crate::shim::{self, Arc, AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering::*, UnsafeCell};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::time::{Duration, Instant};
 
 /// See the module.
@@ -38,6 +39,8 @@ pub(crate) struct Record {
     /// What the thread waits for, and who holds it up: see `waits`.
     waits: Mutex<Option<Waits>>,
     mark: Mark,
+    /// What the thread holds while it waits: see `hand`.
+    hand: UnsafeCell<*const Link<'static>>,
     /// Reports that nobody got, to be dropped where a VM's destructors may run. Own thread only.
     attic: UnsafeCell<Vec<Cycle>>,
     /// Since when the gate's MARK stands, for which thread. Written by who marks.
@@ -74,6 +77,7 @@ impl Record {
             steady: AtomicU32::new(0),
             waits: Mutex::new(None),
             mark: Mark { set: AtomicU32::new(0), next: AtomicPtr::new(null_mut()) },
+            hand: UnsafeCell::new(null()),
             attic: UnsafeCell::new(Vec::new()),
             marked: Mutex::new(None),
             losses: AtomicU64::new(0),
@@ -179,6 +183,17 @@ impl Record {
 
     pub(crate) fn mark(&self) -> &Mark {
         &self.mark
+    }
+
+    /// The first entry of what the thread holds. Own thread, or in a stopped world.
+    pub(crate) fn hand(&self) -> *const Link<'static> {
+        // SAFETY: nobody writes meanwhile (hand I1, I3).
+        self.hand.with(|h| unsafe { *h })
+    }
+    /// Own thread only.
+    pub(crate) fn set_hand(&self, first: *const Link<'static>) {
+        // SAFETY: own thread only, and the world is not stopped (hand I1, I3).
+        self.hand.with_mut(|h| unsafe { *h = first });
     }
 
     /// Keeps a report that nobody got. Own thread only.
@@ -350,6 +365,13 @@ pub(crate) fn of_others(runtime: RuntimeId) -> impl Iterator<Item = &'static Rec
     // ORDERING: Relaxed. The slab's lock publishes it; who comes later is as above.
     let home = |r: &Record| r.home.load(Relaxed) >> 32;
     (0..used).filter_map(|slot| slab.get(slot)).filter(move |r| home(r) != runtime.get())
+}
+
+/// All records that were given out.
+pub(crate) fn all() -> impl Iterator<Item = &'static Record> {
+    let slab = slab();
+    let used = slab.free.lock().used;
+    (0..used).filter_map(|slot| slab.get(slot))
 }
 
 /// Records in use, in the whole process.

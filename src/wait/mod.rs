@@ -26,6 +26,7 @@ use crate::id::ThreadId;
 use crate::park::{Entry, Epoch, Outcome, Ready, Refusal, Waiter, Wake};
 use crate::shim::{self, planted};
 use crate::thread::baton::{Baton, Deadline};
+use crate::thread::hand::{InHand, Link};
 use crate::thread::record::{self, Record};
 use crate::thread::waits::{Edge, Report, Waits};
 use crate::thread::{Blocker, Context, Cycle, Mask, Participant, drop_quietly};
@@ -353,6 +354,10 @@ pub(crate) trait Site {
     fn edge(&self) -> Edge {
         Edge::None
     }
+    /// What the thread holds meanwhile.
+    fn in_hand(&self) -> Option<&dyn InHand> {
+        None
+    }
     /// Shall the thread look for the end of its wait for a while before it sleeps?
     fn looks(&self) -> bool {
         false
@@ -379,6 +384,9 @@ pub(crate) fn wait_at(
     on: &Blocker,
     deadline: Option<Instant>,
 ) -> End {
+    let record = cx.me().record();
+    let link = site.in_hand().map(|holds| Link::new(record, holds));
+    let _held = link.as_ref().map(|link| link.hold(record));
     if enter(cx, on).is_err() {
         return End::WouldBlock;
     }

@@ -11,6 +11,7 @@ use super::super::storage::Storage;
 use super::{Core, Refused};
 use crate::park::{Entry, Waiter};
 use crate::shim::planted;
+use crate::thread::hand::InHand;
 use crate::wait::Site;
 use std::cell::Cell;
 
@@ -95,8 +96,31 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
         self.core.remove_sender(&self.node);
     }
 
+    fn in_hand(&self) -> Option<&dyn InHand> {
+        Some(self)
+    }
+
     fn looks(&self) -> bool {
         matches!(self.core.capacity(), Some(0 | 1))
+    }
+}
+
+impl<T, S: Storage<T>> InHand for Sending<'_, T, S> {
+    fn channels(&self, f: &mut dyn FnMut(usize)) {
+        f(std::ptr::from_ref(self.core).addr());
+    }
+    unsafe fn each(&self, waiter: &Waiter, _: usize, f: *mut ()) {
+        let has = match self.found.get() {
+            Found::Nothing | Found::Closed => true,
+            Found::Queued => !waiter.is_granted(),
+            Found::Done => false,
+        };
+        if has && !planted("hand-forgets-a-send") {
+            // SAFETY: the caller's promise: of this type.
+            let f = unsafe { &mut *f.cast::<&mut dyn FnMut(&mut T)>() };
+            // SAFETY: the value is this thread's still (I2), and no thread runs.
+            unsafe { self.node.with_value(f) };
+        }
     }
 }
 
@@ -152,8 +176,31 @@ impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
         self.core.remove_receiver(&self.node);
     }
 
+    fn in_hand(&self) -> Option<&dyn InHand> {
+        Some(self)
+    }
+
     fn looks(&self) -> bool {
         matches!(self.core.capacity(), Some(0 | 1))
+    }
+}
+
+impl<T, S: Storage<T>> InHand for Receiving<'_, T, S> {
+    fn channels(&self, f: &mut dyn FnMut(usize)) {
+        f(std::ptr::from_ref(self.core).addr());
+    }
+    unsafe fn each(&self, waiter: &Waiter, _: usize, f: *mut ()) {
+        let has = match self.found.get() {
+            Found::Nothing | Found::Closed => false,
+            Found::Queued => waiter.is_granted(),
+            Found::Done => true,
+        };
+        if has && !planted("hand-forgets-a-receive") {
+            // SAFETY: the caller's promise: of this type.
+            let f = unsafe { &mut *f.cast::<&mut dyn FnMut(&mut T)>() };
+            // SAFETY: the value is this thread's already (I2), and no thread runs.
+            unsafe { self.node.with_value(f) };
+        }
     }
 }
 
