@@ -17,6 +17,7 @@ mod join;
 pub mod model;
 mod mutex;
 mod park;
+pub mod promise;
 mod shim;
 mod spawn;
 mod thread;

@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("wait", 4),
     ("mutex", 5),
     ("channel", 5),
+    ("promise", 6),
     ("join", 5),
     ("spawn", 5),
     ("condvar", 6),
