@@ -12,6 +12,7 @@ mod deadlock;
 mod error;
 mod failure;
 mod id;
+pub mod isolate;
 mod join;
 #[cfg(selvedge_loom)]
 pub mod model;

@@ -38,6 +38,7 @@ unsafe impl<T: Send, E: Send> Send for Inner<T, E> {}
 
 /// What became of a promise.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Settled<'a, T, E> {
     /// It was kept.
     Value(&'a T),

@@ -19,11 +19,12 @@ const FLOORS: &[(&str, u8)] = &[
     ("mutex", 5),
     ("channel", 5),
     ("promise", 6),
+    ("isolate", 7),
     ("join", 5),
     ("spawn", 5),
     ("condvar", 6),
     ("model", 6),
-    ("lib", 7),
+    ("lib", 8),
 ];
 
 /// Imports along a floor that are allowed, `(importer, imported)`: never both ways.

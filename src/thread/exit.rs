@@ -9,9 +9,10 @@
 //! | a finish                         | it is over, and this never changes; nobody queues any more          |
 //!
 //! I1. `state` is written once: by the thread itself, at its end, or by its spawner, if it never began.
+//! I2. A call that is left for the end is made once: by the end, after the joiners are woken, or at once by who brings it later.
 //! E1. The queue's lock: who sees the finish sees what the thread did. Who was woken took it over with the claim (claim E1).
 
-use super::Thread;
+use super::{Thread, drop_quietly};
 use crate::error::Panic;
 use crate::park::{Entry, Outcome, Queue, Waiter};
 use crate::shim::{Arc, UnsafeCell};
@@ -143,16 +144,58 @@ impl<T, E> fmt::Debug for JoinHandle<T, E> {
 pub(super) struct ExitCell {
     queue: Queue,
     state: UnsafeCell<Option<Finish>>,
+    calls: UnsafeCell<Calls>,
 }
 
-// SAFETY: `state` is reached under the queue's lock only.
+/// Called with how a thread ended.
+pub(crate) trait AtEnd: Send {
+    fn call(self: Box<Self>, exit: Exit);
+    /// Nobody waits for it any more.
+    fn is_idle(&self) -> bool;
+}
+
+/// Calls at the end, in the order in which they were left.
+#[derive(Default)]
+struct Calls {
+    all: Vec<Box<dyn AtEnd>>,
+    /// With so many, those that are idle go.
+    enough: usize,
+}
+
+// SAFETY: `state` and `calls` are reached under the queue's lock only.
 unsafe impl Send for ExitCell {}
 // SAFETY: as above.
 unsafe impl Sync for ExitCell {}
 
 impl ExitCell {
     pub(super) fn new() -> Self {
-        Self { queue: Queue::new(), state: UnsafeCell::new(None) }
+        let calls = UnsafeCell::new(Calls::default());
+        Self { queue: Queue::new(), state: UnsafeCell::new(None), calls }
+    }
+
+    /// Leaves a call for the end. It comes back, with how the thread ended, if it has. (It allocates under the queue's lock: what
+    /// queues there is about to wait.)
+    pub(super) fn at_end(&self, call: Box<dyn AtEnd>) -> Result<(), (Box<dyn AtEnd>, Finish)> {
+        let queue = self.queue.lock();
+        // SAFETY: under the queue's lock.
+        if let Some(finish) = self.state.with(|s| unsafe { (*s).clone() }) {
+            return Err((call, finish));
+        }
+        let idle: Vec<_> = self.calls.with_mut(|calls| {
+            // SAFETY: under the queue's lock.
+            let calls = unsafe { &mut *calls };
+            let mut idle = Vec::new();
+            if calls.all.len() >= calls.enough {
+                idle = calls.all.extract_if(.., |call| call.is_idle()).collect();
+                calls.enough = 2 * calls.all.len() + 8;
+            }
+            calls.all.push(call);
+            idle
+        });
+        drop(queue);
+        // Their destructors may be a VM's.
+        drop(idle);
+        Ok(())
     }
 
     /// How the thread ended, if it has.
@@ -178,13 +221,23 @@ impl ExitCell {
         self.queue.lock().remove(waiter);
     }
 
-    /// The thread is over: wakes all that join it, one after the other, each with no lock held.
-    pub(super) fn finish(&self, finish: Finish) {
-        {
+    /// The thread is over: wakes all that join it, one after the other, and makes the calls, each with no lock held.
+    pub(super) fn finish(&self, thread: &Thread, finish: Finish) {
+        let calls = {
             let _queue = self.queue.lock();
             // SAFETY: under the queue's lock.
-            self.state.with_mut(|s| unsafe { *s = Some(finish) });
+            self.state.with_mut(|s| unsafe { *s = Some(finish.clone()) });
+            // SAFETY: as above.
+            self.calls.with_mut(|calls| std::mem::take(unsafe { &mut (*calls).all }))
+        };
+        self.wake_joiners();
+        for call in calls {
+            let exit = Exit { thread: thread.clone(), finish: finish.clone() };
+            drop_quietly(Call(Some((call, exit))));
         }
+    }
+
+    fn wake_joiners(&self) {
         loop {
             let mut queue = self.queue.lock();
             let Some(ticket) = queue.pop() else { return };
@@ -193,6 +246,16 @@ impl ExitCell {
             if let Some(wake) = wake {
                 wake.now();
             }
+        }
+    }
+}
+
+/// A call whose panic goes nowhere.
+struct Call(Option<(Box<dyn AtEnd>, Exit)>);
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some((call, exit)) = self.0.take() {
+            call.call(exit);
         }
     }
 }

@@ -10,7 +10,7 @@
 //! I3. Requests are pushed, and the gate's REQ set, under the inbox's lock; they run with no lock held.
 //! I4. A request runs once: on the thread itself, or on a proxy that holds TAKEN.
 
-use super::exit::{Exit, ExitCell, Finish};
+use super::exit::{AtEnd, Exit, ExitCell, Finish};
 use super::gate::GiveBack;
 use super::record::{self, Record};
 use super::{Blocker, Name, Participant, SignalPolicy};
@@ -423,7 +423,7 @@ impl Thread {
 
     /// Sets how it ended, and wakes who joins it.
     pub(super) fn finish(&self, finish: Finish) {
-        self.0.exit.finish(finish);
+        self.0.exit.finish(self, finish);
     }
 
     pub(super) fn age(&self) -> u64 {
@@ -431,6 +431,13 @@ impl Thread {
     }
     pub(crate) fn record(&self) -> &'static Record {
         self.0.record
+    }
+
+    /// Calls when the thread is over, in the thread that ends, or now. See `exit` I2.
+    pub(crate) fn at_end(&self, call: Box<dyn AtEnd>) {
+        if let Err((call, finish)) = self.0.exit.at_end(call) {
+            call.call(Exit { thread: self.clone(), finish });
+        }
     }
 
     /// Queues a joiner. False: the thread is over.
