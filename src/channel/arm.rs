@@ -14,24 +14,27 @@
 use super::array::Array;
 use super::core::{Both, Told};
 use super::error::{TryRecvError, TrySendError};
+use super::handle::{Flavor, Source, each};
 use super::list::List;
 use super::node::{Node, Nodes};
 use super::permit::Permit;
 use super::storage::Zero;
-use super::{Flavor, Receiver, Sender};
+use super::timer::TimerArm;
+use super::{Receiver, Sender};
 use crate::park::{Epoch, Waiter};
-use crate::shim::planted;
+use crate::shim::{Arc, planted};
 use crate::thread::LabelRef;
 use sealed::{Raw, Wait};
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::time::Instant;
 
 /// What may be an arm of a [`Select`](super::Select): [`RecvArm`], [`SendArm`], [`ReserveArm`].
 pub trait Case: sealed::Case {}
 impl<C: sealed::Case + ?Sized> Case for C {}
 
 pub(super) mod sealed {
-    use super::{Epoch, LabelRef, Waiter};
+    use super::{Epoch, Instant, LabelRef, Waiter};
 
     /// Which wait of which thread.
     #[derive(Clone, Copy)]
@@ -48,6 +51,10 @@ pub(super) mod sealed {
         fn key(&self) -> usize;
         /// What it waits for, for who asks.
         fn label(&self) -> LabelRef;
+        /// When to look again, though nobody claims the wait.
+        fn deadline(&self) -> Option<Instant> {
+            None
+        }
         /// Does it if that takes no wait. True: done, or closed.
         fn try_now(&self) -> bool;
         /// Takes both locks of the channel, and keeps them.
@@ -109,6 +116,8 @@ struct Arm<'a, T> {
     again: Cell<bool>,
     guard: RefCell<Option<Guard<'a, T>>>,
     told: Cell<Option<Told<T>>>,
+    /// A value that lost its place (`core/policy`).
+    lost: Cell<Option<T>>,
 }
 
 /// The same for each storage, with the guard of that storage.
@@ -126,10 +135,12 @@ macro_rules! with {
 }
 
 impl<'a, T> Arm<'a, T> {
-    fn new(flavor: &'a Flavor<T>, deed: Deed, node: Node<T>) -> Self {
-        let (state, again) = (Cell::new(State::Open), Cell::new(false));
-        let (guard, told) = (RefCell::new(None), Cell::new(None));
-        Self { flavor, deed, node, state, again, guard, told }
+    /// `gone`: of a handle that has left.
+    fn new(flavor: &'a Flavor<T>, deed: Deed, node: Node<T>, gone: bool) -> Self {
+        let state = Cell::new(if gone { State::Closed } else { State::Open });
+        let (again, guard) = (Cell::new(false), RefCell::new(None));
+        let (told, lost) = (Cell::new(None), Cell::new(None));
+        Self { flavor, deed, node, state, again, guard, told, lost }
     }
 
     /// Takes the value out of the node.
@@ -193,7 +204,7 @@ impl<T> Raw for Arm<'_, T> {
         self.deed == Deed::Receive
     }
     fn key(&self) -> usize {
-        self.flavor.address()
+        each!(self.flavor, core => Arc::as_ptr(core).addr())
     }
     fn label(&self) -> LabelRef {
         each!(self.flavor, core => core.label.clone())
@@ -204,12 +215,12 @@ impl<T> Raw for Arm<'_, T> {
             return true;
         }
         let tried = match self.deed {
-            Deed::Receive => each!(self.flavor, core => core.try_recv())
+            Deed::Receive => each!(self.flavor, core => core.try_recv(None))
                 .map(|value| self.keep(value))
                 .map_err(received),
             Deed::Send => {
                 let value = self.value();
-                each!(self.flavor, core => core.try_send(value)).map_err(|e| with(e, Some))
+                each!(self.flavor, core => core.send_at_once(value)).map_err(|e| with(e, Some))
             }
             Deed::Reserve => each!(self.flavor, core => core.try_reserve())
                 .map_err(|e| with(e.into(), |()| None)),
@@ -245,11 +256,13 @@ impl<T> Raw for Arm<'_, T> {
                     self.keep(value);
                     Ok(())
                 }
-                None if both.is_closed() => Err(TrySendError::Closed(None)),
+                None if both.is_over() => Err(TrySendError::Closed(None)),
                 None => Err(TrySendError::Full(None)),
             }),
             Deed::Send => with!(self, guard, core, both => {
-                core.push_locked(both, self.value()).map_err(|e| with(e.into(), Some))
+                core.send_locked(both, self.value())
+                    .map(|lost| self.lost.set(lost))
+                    .map_err(|e| with(e.into(), Some))
             }),
             Deed::Reserve => with!(self, guard, core, both => core.place_locked(both))
                 .map_err(|e| with(e.into(), |()| None)),
@@ -302,6 +315,7 @@ impl<T> Raw for Arm<'_, T> {
     }
     fn tell(&self) {
         drop(self.told.take());
+        drop(self.lost.take());
     }
 }
 
@@ -314,21 +328,51 @@ impl<T> Drop for Arm<'_, T> {
     }
 }
 
+/// Of a channel, or of a timer.
+enum Receives<'a, T> {
+    Channel(Arm<'a, T>),
+    Timer(TimerArm<'a, T>),
+}
+
+impl<T> Receives<'_, T> {
+    fn as_raw(&self) -> &dyn Raw {
+        match self {
+            Self::Channel(arm) => arm,
+            Self::Timer(arm) => arm,
+        }
+    }
+    fn state(&self) -> &dyn fmt::Debug {
+        match self {
+            Self::Channel(arm) => arm.state(),
+            Self::Timer(arm) => arm,
+        }
+    }
+}
+
+impl<T> Arm<'_, T> {
+    fn as_raw(&self) -> &dyn Raw {
+        self
+    }
+    fn state(&self) -> &dyn fmt::Debug {
+        &self.state
+    }
+}
+
 macro_rules! arm {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $inner:ident) => {
         $(#[$doc])*
         #[must_use = "an arm does nothing without a `Select`"]
-        pub struct $name<'a, T>(Arm<'a, T>);
+        pub struct $name<'a, T>($inner<'a, T>);
 
         impl<T> sealed::Case for $name<'_, T> {
             fn raw(&self) -> &dyn Raw {
-                &self.0
+                self.0.as_raw()
             }
         }
 
         impl<T> fmt::Debug for $name<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($name)).field("state", &self.0.state.get()).finish()
+                f.debug_struct(stringify!($name)).field("state", self.0.state()).finish()
             }
         }
     };
@@ -337,35 +381,41 @@ arm! {
     /// A receive that is one of several: see [`Select`](super::Select). From [`Receiver::arm`](super::Receiver::arm).
     ///
     /// Dropped after it was chosen, it drops the value.
-    RecvArm
+    RecvArm, Receives
 }
 arm! {
     /// A send that is one of several: see [`Select`](super::Select). From [`Sender::arm`](super::Sender::arm).
     ///
     /// Dropped when it was not chosen, it drops the value.
-    SendArm
+    SendArm, Arm
 }
 arm! {
     /// A reservation that is one of several: see [`Select`](super::Select). From
     /// [`Sender::reserve_arm`](super::Sender::reserve_arm).
-    ReserveArm
+    ReserveArm, Arm
 }
 
 impl<T> Sender<T> {
     /// This send, as one of the arms of a [`Select`](super::Select).
     pub fn arm(&self, value: T) -> SendArm<'_, T> {
-        SendArm(Arm::new(&self.0, Deed::Send, Node::with(value)))
+        SendArm(Arm::new(&self.0.of, Deed::Send, Node::with(value), self.is_disconnected()))
     }
     /// A reservation as one of the arms of a [`Select`](super::Select): the value is made only if this arm is chosen.
     pub fn reserve_arm(&self) -> ReserveArm<'_, T> {
-        ReserveArm(Arm::new(&self.0, Deed::Reserve, Node::place()))
+        ReserveArm(Arm::new(&self.0.of, Deed::Reserve, Node::place(), self.is_disconnected()))
     }
 }
 
 impl<T> Receiver<T> {
     /// A receive, as one of the arms of a [`Select`](super::Select).
     pub fn arm(&self) -> RecvArm<'_, T> {
-        RecvArm(Arm::new(&self.0, Deed::Receive, Node::empty()))
+        let gone = self.is_disconnected();
+        RecvArm(match &self.0.of {
+            Source::Channel(flavor) => {
+                Receives::Channel(Arm::new(flavor, Deed::Receive, Node::empty(), gone))
+            }
+            Source::Timer(timer) => Receives::Timer(TimerArm::new(timer, gone)),
+        })
     }
 }
 
@@ -375,8 +425,12 @@ impl<T> RecvArm<'_, T> {
     /// # Errors
     /// [`Empty`](TryRecvError::Empty): it was not chosen, and has received nothing. [`Closed`](TryRecvError::Closed): it was
     /// chosen because the channel is closed and empty.
-    pub fn complete(mut self) -> Result<T, TryRecvError> {
-        match self.0.finish() {
+    pub fn complete(self) -> Result<T, TryRecvError> {
+        let mut arm = match self.0 {
+            Receives::Channel(arm) => arm,
+            Receives::Timer(arm) => return arm.complete(),
+        };
+        match arm.finish() {
             (State::Done, Some(value)) => Ok(value),
             (State::Closed, _) => Err(TryRecvError::Closed),
             _ => Err(TryRecvError::Empty),

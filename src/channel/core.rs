@@ -9,6 +9,9 @@
 //! | head WAITERS    | senders queue                                                | under both locks, with their queue   |
 //! | tail CLOSED     | no value goes in any more                                    | up once, under both locks            |
 //! | tail PROMISED   | places are kept free (`permit`)                              | under both locks, with their number  |
+//! | tail ENDED      | what queued senders have is not received any more (`end`)    | up once, under both locks            |
+//! | head SEALED     | no value comes out any more (`end`)                          | up once, under both locks            |
+//! | LEFT, one each  | a handle has left, and is there still (`handle`)             | under the side's lock                |
 //!
 //! I1. Under both locks, when they are given back: tail WAITERS if and only if receivers or watchers queue; receivers only while
 //!     the storage is empty and no sender queues; head WAITERS if and only if senders queue, and then the storage is full.
@@ -17,7 +20,8 @@
 //!     need not look for anybody: a thread that queues afterwards sees what it did.
 //! I3. Values leave in the order in which they came in; those of queued senders follow those in the storage, in their order.
 //! I4. A value given to a thread, or taken from one, moves under both locks, before the claim (`node` I3).
-//! I5. After CLOSED nobody queues, and who queued is dismissed, but for senders whose values are to be delivered still.
+//! I5. After CLOSED nobody queues, and who queued is dismissed, but for senders whose values are to be delivered still. What is
+//!     not comes out no more from CLOSED on, though its sender be dismissed a little later (`pop_locked`).
 //! I6. Of a storage with room, that is values and promised places <= capacity; a sender that wants only a place queues as any other
 //!     does. Without storage a place is promised while more receivers queue than places are promised; who then wants one
 //!     queues beside receivers, an exception from I1.
@@ -30,17 +34,20 @@
 //! a holder of the same word, no fence is needed.
 
 mod each;
+mod end;
 mod many;
 mod permit;
+mod policy;
 mod site;
 mod task;
 
 use self::site::{Found, Receiving, Sending};
 use super::error::{RecvError, SendError, TryRecvError, TrySendError};
+use super::handle::{Book, Ends, Id};
 use super::node::{Nodes, Taken, Tell};
-use super::side::{CLOSED, Held, PROMISED, Side, WAITERS};
+use super::side::{CLOSED, ENDED, Held, PROMISED, Side, WAITERS};
 use super::storage::Storage;
-use crate::shim::{AtomicU64, Ordering::*, UnsafeCell, planted};
+use crate::shim::{AtomicU64, UnsafeCell, planted};
 use crate::thread::{Blocker, BlockerKind, Context, LabelRef, Participant};
 use crate::wait::{self, End};
 use std::time::Instant;
@@ -61,8 +68,31 @@ pub(super) struct Core<T, S: Storage<T>> {
     head: Apart<Side<S::Head>>,
     storage: Apart<S>,
     pub(super) label: LabelRef,
+    policy: Policy,
+    /// Senders that queue at a close stay.
+    deliver_pending: bool,
     /// Handles that can send, and that can receive.
     handles: [AtomicU64; 2],
+    book: Book,
+}
+
+/// What a send to a full channel does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Policy {
+    #[default]
+    Wait,
+    /// It drops its value.
+    Drop,
+    /// It drops the oldest value.
+    Slide,
+}
+
+/// What a channel is made with, but for its storage.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Traits {
+    pub(super) label: LabelRef,
+    pub(super) policy: Policy,
+    pub(super) deliver_pending: bool,
 }
 
 /// On cache lines of its own.
@@ -158,6 +188,10 @@ impl<T, S: Storage<T>> Both<'_, T, S> {
             head.set(WAITERS, !self.core.senders.is_empty());
         }
     }
+    /// How many of them may come out.
+    fn inside(&self) -> usize {
+        if self.is_sealed() { 0 } else { self.len() as usize }
+    }
     fn pop(&mut self) -> Option<T> {
         self.core.storage.0.pop(self.head.as_mut()?)
     }
@@ -201,13 +235,28 @@ enum QuickRecv<T> {
 }
 
 impl<T, S: Storage<T>> Core<T, S> {
-    pub(super) fn new(storage: S, label: LabelRef) -> Self {
+    pub(super) fn new(storage: S, traits: Traits) -> Self {
+        let Traits { label, policy, deliver_pending } = traits;
         let (tail, head) = storage.sides();
         let (receivers, senders) = (Nodes::new(), Nodes::new());
         let (watchers, places) = (Nodes::new(), UnsafeCell::new(0));
         let handles = [AtomicU64::new(1), AtomicU64::new(1)];
         let (head, storage) = (Apart(head), Apart(storage));
-        Self { tail, receivers, senders, watchers, places, head, storage, label, handles }
+        let book = Book::new();
+        Self {
+            tail,
+            receivers,
+            senders,
+            watchers,
+            places,
+            head,
+            storage,
+            label,
+            policy,
+            deliver_pending,
+            handles,
+            book,
+        }
     }
 
     pub(super) fn both(&self) -> Both<'_, T, S> {
@@ -306,9 +355,15 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     /// Receives if that takes no wait; none: there is no value.
     pub(super) fn pop_locked(&self, both: &mut Both<'_, T, S>) -> Option<T> {
+        if both.is_sealed() {
+            return None;
+        }
         let stored = both.pop();
         if !both.senders_queue() {
             return stored;
+        }
+        if both.tail.has(ENDED) {
+            return stored.or_else(|| both.take_ownerless());
         }
         let Some(value) = stored else {
             // No storage, or its places are all promised. Who wants only a place has nothing to give.
@@ -330,6 +385,9 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     /// The sender that waits longest gets a place that has become free.
     fn refill(&self, both: &mut Both<'_, T, S>) {
+        if both.tail.has(ENDED) {
+            return;
+        }
         let taken = self.senders.take(true);
         both.flag_senders();
         match taken {
@@ -378,25 +436,32 @@ impl<T, S: Storage<T>> Core<T, S> {
     fn pop_now(&self) -> Result<T, TryRecvError> {
         let mut both = self.both();
         let popped = self.pop_locked(&mut both);
-        let closed = both.is_closed();
+        let closed = popped.is_none() && both.is_over();
         both.done();
         popped.ok_or(if closed { TryRecvError::Closed } else { TryRecvError::Empty })
     }
 
     #[inline(always)]
-    pub(super) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+    pub(super) fn try_send(&self, value: T, id: Option<Id>) -> Result<(), TrySendError<T>> {
         match self.push_at_once(value) {
             Quick::Done => Ok(()),
-            Quick::Full(value) => Err(TrySendError::Full(value)),
+            Quick::Full(value) if self.policy != Policy::Slide => Err(TrySendError::Full(value)),
+            Quick::Full(value) => self.try_send_to_full(value),
+            Quick::Noticed(value) if id.is_some_and(|id| self.has_left(Kind::Send, id)) => {
+                Err(TrySendError::Closed(value))
+            }
             Quick::Noticed(value) => self.try_send_contended(value),
         }
     }
 
     #[inline(always)]
-    pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
+    pub(super) fn try_recv(&self, id: Option<Id>) -> Result<T, TryRecvError> {
         match self.pop_at_once() {
             QuickRecv::Done(value) => Ok(value),
             QuickRecv::Empty => self.try_recv_contended(true),
+            QuickRecv::Noticed if id.is_some_and(|id| self.has_left(Kind::Receive, id)) => {
+                Err(TryRecvError::Closed)
+            }
             QuickRecv::Noticed => self.try_recv_contended(false),
         }
     }
@@ -405,10 +470,14 @@ impl<T, S: Storage<T>> Core<T, S> {
     fn try_send_contended(&self, value: T) -> Result<(), TrySendError<T>> {
         let refused = match self.push_after(value) {
             Quick::Done => return Ok(()),
-            Quick::Full(value) => return Err(TrySendError::Full(value)),
+            Quick::Full(value) => return self.try_send_to_full(value),
             Quick::Noticed(value) => self.push_now(value),
         };
-        refused.map_err(TrySendError::from)
+        match refused {
+            Ok(()) => Ok(()),
+            Err(Refused::Full(value)) => self.try_send_to_full(value),
+            Err(Refused::Closed(value)) => Err(TrySendError::Closed(value)),
+        }
     }
 
     #[cold]
@@ -429,10 +498,12 @@ impl<T, S: Storage<T>> Core<T, S> {
         cx: &mut C,
         value: T,
         deadline: Option<Instant>,
+        id: Id,
     ) -> Result<(), SendError<T>> {
         match self.push_at_once(value) {
             Quick::Done => Ok(()),
             Quick::Full(value) => self.send_contended(cx, value, deadline, true),
+            Quick::Noticed(value) if self.has_left(Kind::Send, id) => Err(SendError::Closed(value)),
             Quick::Noticed(value) => self.send_contended(cx, value, deadline, false),
         }
     }
@@ -442,10 +513,12 @@ impl<T, S: Storage<T>> Core<T, S> {
         &self,
         cx: &mut C,
         deadline: Option<Instant>,
+        id: Id,
     ) -> Result<T, RecvError> {
         match self.pop_at_once() {
             QuickRecv::Done(value) => Ok(value),
             QuickRecv::Empty => self.recv_contended(cx, deadline, true),
+            QuickRecv::Noticed if self.has_left(Kind::Receive, id) => Err(RecvError::Closed),
             QuickRecv::Noticed => self.recv_contended(cx, deadline, false),
         }
     }
@@ -463,6 +536,9 @@ impl<T, S: Storage<T>> Core<T, S> {
             Quick::Full(value) => (value, true),
             Quick::Noticed(value) => (value, false),
         };
+        if full && self.policy != Policy::Wait {
+            return self.send_to_full(value);
+        }
         let mut value = Some(value);
         if full && self.look_for_room(cx.me(), &mut value) {
             return Ok(());
@@ -470,6 +546,9 @@ impl<T, S: Storage<T>> Core<T, S> {
         let value = match self.push_now(value.take().expect("not sent yet")) {
             Ok(()) => return Ok(()),
             Err(Refused::Closed(value)) => return Err(SendError::Closed(value)),
+            Err(Refused::Full(value)) if self.policy != Policy::Wait => {
+                return self.send_to_full(value);
+            }
             Err(Refused::Full(value)) => value,
         };
         let on = Blocker::new(BlockerKind::Send, self.label.clone());
@@ -559,71 +638,11 @@ impl<T, S: Storage<T>> Core<T, S> {
         .flatten()
     }
 
-    // -- The end
-
-    /// No value goes in any more; who waits is told. True: by this call.
-    pub(super) fn close(&self) -> bool {
-        let mut first = false;
-        loop {
-            let mut both = self.both();
-            if !both.tail.has(CLOSED) {
-                first = true;
-                both.tail.set(CLOSED, !planted("close-without-flag"));
-            }
-            let receivers = !planted("close-forgets-receivers");
-            let one = match receivers.then(|| self.receivers.dismiss()).flatten() {
-                Some(tell) => Some(tell),
-                None if planted("close-forgets-senders") => None,
-                None => self.senders.dismiss(),
-            };
-            let over = one.is_none() && self.watchers.is_empty();
-            one.into_iter().for_each(|tell| both.tell(tell));
-            both.wake_watcher();
-            both.flag_receivers();
-            both.flag_senders();
-            both.done();
-            if over {
-                return first;
-            }
-        }
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.tail.flags() & CLOSED != 0
-    }
-
-    /// A handle more.
-    pub(super) fn add_handle(&self, end: Kind) {
-        // ORDERING: Relaxed. The caller has a handle of this kind, so the count is not 0.
-        self.handles[end as usize].fetch_add(1, Relaxed);
-    }
-
-    /// A handle less; the last one closes the channel, and the last receiver throws away what is left.
-    pub(super) fn remove_handle(&self, end: Kind) {
-        // ORDERING: Relaxed. What the others did passes by the sides' locks, which `close` takes.
-        if self.handles[end as usize].fetch_sub(1, Relaxed) != 1 {
-            return;
-        }
-        if !planted("last-handle-leaves-it-open") {
-            self.close();
-        }
-        if end == Kind::Receive && !planted("last-receiver-leaves-values") {
-            // Each one drops with no lock held: its destructor may be a VM's.
-            drop_all(&mut || self.pop_now().ok());
-        }
-    }
-
-    pub(super) fn handles(&self, end: Kind) -> usize {
-        // ORDERING: Relaxed. A snapshot.
-        self.handles[end as usize].load(Relaxed) as usize
-    }
-
     // -- Snapshots
 
     /// Values in the storage: exact at some moment of the call.
     pub(super) fn len(&self) -> usize {
-        let both = self.both();
-        (both.tail.index() - self.head.0.index()) as usize
+        self.both().inside()
     }
     pub(super) fn capacity(&self) -> Option<usize> {
         self.storage.0.capacity()
@@ -649,18 +668,6 @@ fn why_not<T>(found: Found, end: End) -> Option<fn(T) -> SendError<T>> {
         (_, End::WouldBlock) => SendError::WouldBlock,
         (_, End::Deadlock(_)) => unreachable!("a send waits for no thread"),
     })
-}
-
-/// Drops all values, those behind one whose destructor panics as well. If a second one does, the process ends.
-fn drop_all<T>(pop: &mut dyn FnMut() -> Option<T>) {
-    struct Rest<'a, T>(&'a mut dyn FnMut() -> Option<T>);
-    impl<T> Drop for Rest<'_, T> {
-        fn drop(&mut self) {
-            while (self.0)().is_some() {}
-        }
-    }
-    let rest = Rest(pop);
-    while (rest.0)().is_some() {}
 }
 
 impl<T, S: Storage<T>> Drop for Core<T, S> {

@@ -30,6 +30,16 @@ pub enum TrySendError<T> {
     Closed(T),
 }
 
+/// Nothing was sent by a [`Mapped`](super::Mapped) sender.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum MapError<E, S> {
+    /// The function failed.
+    Refused(E),
+    /// The function made a value, and that was not sent: it is in the error.
+    NotSent(S),
+}
+
 /// Not all values were sent. What was sent before has left; the rest is here, in its order, to go on with or to keep.
 ///
 /// # Examples
@@ -160,6 +170,14 @@ impl<T> fmt::Debug for TrySendError<T> {
     }
 }
 
+impl<E: fmt::Display, S: fmt::Display> fmt::Display for MapError<E, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(e) => write!(f, "the value was refused: {e}"),
+            Self::NotSent(e) => e.fmt(f),
+        }
+    }
+}
 impl<T> fmt::Display for SendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -204,6 +222,7 @@ impl fmt::Display for TryRecvError {
     }
 }
 
+impl<E: Error, S: Error> Error for MapError<E, S> {}
 impl<T> Error for SendError<T> {}
 impl<T> Error for TrySendError<T> {}
 impl<T, I> Error for SendAllError<T, I> {}

@@ -5,14 +5,19 @@
 //! | [`bounded`]`(n)`              | `n` values                | while there is no room                       |
 //! | [`bounded`]`(0)`, [`rendezvous`] | none                   | until a receiver takes the value             |
 //! | [`unbounded`]                 | as many as memory has     | never                                        |
+//! | [`dropping`]`(n)`             | `n` values                | never: it drops its value if there is no room |
+//! | [`sliding`]`(n)`              | `n` values                | never: it drops the oldest value then        |
+//!
+//! Timers are receivers without senders: [`at`], [`after`], [`tick`], [`never`]. [`Mapped`] is a sender behind a function.
 //!
 //! Any number of threads may send and receive, through clones of the two handles or through references to one. A value is
 //! received once, by the receiver that waits longest. A send or receive that waits is a safe point; it ends with the
 //! value moved, or with an error and nothing moved: a failed send gives the value back.
 //!
-//! A channel is closed by [`Sender::close`] or [`Receiver::close`], or when all handles of one kind are gone. Then no value
-//! goes in any more; receivers get what is there, then [`Closed`](RecvError::Closed). Who waits to send at that
-//! moment gets the value back. With the last receiver the values that are left are dropped, in its thread, with no lock
+//! A channel is closed by [`Sender::close`] or [`Receiver::close`], or when all handles of one kind are gone: dropped, or
+//! [disconnected](Sender::disconnect). Then no value goes in any more; receivers get what is there, then
+//! [`Closed`](RecvError::Closed). Who waits to send at that moment gets the value back: it is not received afterwards (but see
+//! [`Builder::deliver_pending`]). [`close_discarding`](Sender::close_discarding) takes out what is there. With the last receiver the values that are left are dropped, in its thread, with no lock
 //! held: their destructors may use the channel. If one panics, the others are dropped all the same.
 //!
 //! Nothing in a channel belongs to a runtime: threads of several ones, and OS threads that are attached to none
@@ -48,39 +53,35 @@
 // `arm` and `select` are what waits at several channels, `task` is for who is no thread, `permit` a place for a value that is made later.
 // `side` is the lock, `storage` what is asked of the place of values (`array`, `list`, none), `node` the threads that queue,
 // `core` the protocol, with the two waits in `core/site`. The storages know nothing of waiting.
-/// Does the same with the channel, whatever its storage.
-macro_rules! each {
-    ($flavor:expr, $core:ident => $e:expr) => {
-        match $flavor {
-            Flavor::Array($core) => $e,
-            Flavor::List($core) => $e,
-            Flavor::Zero($core) => $e,
-        }
-    };
-}
-
 mod arm;
 mod array;
 #[cfg(selvedge_loom)]
 pub(crate) mod bare;
 mod core;
 mod error;
+mod handle;
 mod list;
+mod lossy;
+mod mapped;
 mod node;
 mod permit;
 mod select;
 mod side;
 mod storage;
 mod task;
+mod timer;
 
-use self::core::{Core, Kind};
+use self::core::{Core, Kind, Traits};
 use crate::shim::Arc;
 pub use crate::thread::Hands;
-use crate::thread::{Context, Label, LabelRef};
+use crate::thread::{Context, Label};
 pub use arm::{Case, RecvArm, ReserveArm, SendArm};
 use array::Array;
-pub use error::{RecvError, SendAllError, SendError, TryRecvError, TrySendError};
+pub use error::{MapError, RecvError, SendAllError, SendError, TryRecvError, TrySendError};
+use handle::{Ends, Flavor, Handle, Source, each, each_source};
 use list::List;
+pub use lossy::{dropping, sliding};
+pub use mapped::Mapped;
 pub use permit::Permit;
 pub use select::{Select, SelectError};
 use std::fmt;
@@ -88,12 +89,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Instant;
 use storage::Zero;
 pub use task::{Executor, RecvFuture, SendFuture};
-
-enum Flavor<T> {
-    Array(Arc<Core<T, Array<T>>>),
-    List(Arc<Core<T, List<T>>>),
-    Zero(Arc<Core<T, Zero>>),
-}
+pub use timer::{after, at, never, tick};
 
 /// A channel with room for `capacity` values; 0: a [`rendezvous`].
 ///
@@ -125,7 +121,7 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
-    label: LabelRef,
+    traits: Traits,
 }
 
 impl Builder {
@@ -139,45 +135,41 @@ impl Builder {
     }
     /// With this label.
     pub fn label(self, label: Label) -> Self {
-        Self { label: Some(Arc::new(label)) }
+        Self { traits: Traits { label: Some(Arc::new(label)), ..self.traits } }
+    }
+    /// At a close, do the threads that wait to send stay, so that their values are received still? Their sends succeed when
+    /// that happens; when the last receiver goes, or one has been told that the channel is closed and empty, they fail with
+    /// [`Closed`](SendError::Closed). A signal, a deadline and shutdown end them as ever. Default false: they fail at once.
+    pub fn deliver_pending(self, yes: bool) -> Self {
+        Self { traits: Traits { deliver_pending: yes, ..self.traits } }
     }
     /// See [`bounded`].
     ///
     /// # Panics
     /// If there is no memory for so many values.
     pub fn bounded<T>(self, capacity: usize) -> (Sender<T>, Receiver<T>) {
+        self.with_room(capacity)
+    }
+    fn with_room<T>(self, capacity: usize) -> (Sender<T>, Receiver<T>) {
         match capacity {
-            0 => pair(self.label, Zero, Flavor::Zero),
-            n => pair(self.label, Array::new(n), Flavor::Array),
+            0 => pair(self.traits, Zero, Flavor::Zero),
+            n => pair(self.traits, Array::new(n), Flavor::Array),
         }
     }
     /// See [`unbounded`].
     pub fn unbounded<T>(self) -> (Sender<T>, Receiver<T>) {
-        pair(self.label, List::new(), Flavor::List)
+        pair(self.traits, List::new(), Flavor::List)
     }
 }
 
 fn pair<T, S: storage::Storage<T>>(
-    label: LabelRef,
+    traits: Traits,
     storage: S,
     flavor: fn(Arc<Core<T, S>>) -> Flavor<T>,
 ) -> (Sender<T>, Receiver<T>) {
-    let core = Arc::new(Core::new(storage, label));
-    (Sender(flavor(core.clone())), Receiver(flavor(core)))
-}
-
-impl<T> Flavor<T> {
-    fn share(&self, end: Kind) -> Self {
-        each!(self, core => core.add_handle(end));
-        match self {
-            Self::Array(core) => Self::Array(core.clone()),
-            Self::List(core) => Self::List(core.clone()),
-            Self::Zero(core) => Self::Zero(core.clone()),
-        }
-    }
-    fn address(&self) -> usize {
-        each!(self, core => Arc::as_ptr(core).addr())
-    }
+    let core = Arc::new(Core::new(storage, traits));
+    let sends = flavor(core.clone());
+    (Sender(Handle::new(sends)), Receiver(Handle::new(Source::Channel(flavor(core)))))
 }
 
 /// The sending end of a channel. Clones and references send into the same one. `Send` and `Sync` if the values are `Send`.
@@ -206,7 +198,7 @@ impl<T> Flavor<T> {
 /// let (tx, rx) = selvedge::channel::bounded(1);
 /// tx.try_send(&name).unwrap();
 /// ```
-pub struct Sender<T>(Flavor<T>);
+pub struct Sender<T>(Handle<Flavor<T>>);
 
 /// The receiving end of a channel. Clones and references receive from the same one; each value goes to one of them. `Send`
 /// and `Sync` if the values are `Send`.
@@ -232,7 +224,7 @@ pub struct Sender<T>(Flavor<T>);
 ///     name.map_or(0, str::len)
 /// }
 /// ```
-pub struct Receiver<T>(Flavor<T>);
+pub struct Receiver<T>(Handle<Source<T>>);
 
 impl<T> Sender<T> {
     /// Sends a value, waiting while there is no room.
@@ -248,7 +240,7 @@ impl<T> Sender<T> {
     /// words), unless it has a used block left.
     #[inline(always)]
     pub fn send<C: Context>(&self, cx: &mut C, value: T) -> Result<(), SendError<T>> {
-        each!(&self.0, core => core.send(cx, value, None))
+        each!(&self.0.of, core => core.send(cx, value, None, self.0.id))
     }
 
     /// As [`send`](Self::send), until `deadline` at the latest.
@@ -262,7 +254,7 @@ impl<T> Sender<T> {
         value: T,
         deadline: Instant,
     ) -> Result<(), SendError<T>> {
-        each!(&self.0, core => core.send(cx, value, Some(deadline)))
+        each!(&self.0.of, core => core.send(cx, value, Some(deadline), self.0.id))
     }
 
     /// Sends the values one after the other, each as [`send`](Self::send) does; gives their number. Another sender's values
@@ -307,7 +299,8 @@ impl<T> Sender<T> {
     ) -> Result<usize, SendAllError<T, I>> {
         let mut sent = 0;
         while let Some(value) = rest.next() {
-            if let Err(error) = each!(&self.0, core => core.send(cx, value, deadline)) {
+            let one = each!(&self.0.of, core => core.send(cx, value, deadline, self.0.id));
+            if let Err(error) = one {
                 return Err(SendAllError { sent, error, rest });
             }
             sent += 1;
@@ -321,7 +314,7 @@ impl<T> Sender<T> {
     /// See [`TrySendError`]; it gives the value back. `Full` was true at some moment of the call.
     #[inline(always)]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        each!(&self.0, core => core.try_send(value))
+        each!(&self.0.of, core => core.try_send(value, Some(self.0.id)))
     }
 }
 
@@ -338,7 +331,7 @@ impl<T> Receiver<T> {
     /// There is a value, and no sender waits: one compare-exchange.
     #[inline(always)]
     pub fn recv<C: Context>(&self, cx: &mut C) -> Result<T, RecvError> {
-        each!(&self.0, core => core.recv(cx, None))
+        each_source!(&self.0.of, core => core.recv(cx, None, self.0.id))
     }
 
     /// As [`recv`](Self::recv), until `deadline` at the latest.
@@ -347,7 +340,7 @@ impl<T> Receiver<T> {
     /// [`RecvError::TimedOut`] as well.
     #[inline(always)]
     pub fn recv_until<C: Context>(&self, cx: &mut C, deadline: Instant) -> Result<T, RecvError> {
-        each!(&self.0, core => core.recv(cx, Some(deadline)))
+        each_source!(&self.0.of, core => core.recv(cx, Some(deadline), self.0.id))
     }
 
     /// Receives the oldest value if that takes no wait.
@@ -356,7 +349,7 @@ impl<T> Receiver<T> {
     /// See [`TryRecvError`]. `Empty` was true at some moment of the call.
     #[inline(always)]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        each!(&self.0, core => core.try_recv())
+        each_source!(&self.0.of, core => core.try_recv(Some(self.0.id)))
     }
 
     /// Receives many values at once: what is there, or, if there is nothing, waits for one and takes what is there then. They
@@ -395,7 +388,7 @@ impl<T> Receiver<T> {
         into: &mut Vec<T>,
         max: usize,
     ) -> Result<usize, RecvError> {
-        each!(&self.0, core => core.recv_many(cx, into, max, None))
+        each_source!(&self.0.of, core => core.recv_many(cx, into, max, None, self.0.id))
     }
 
     /// As [`recv_many`](Self::recv_many), until `deadline` at the latest.
@@ -409,7 +402,7 @@ impl<T> Receiver<T> {
         max: usize,
         deadline: Instant,
     ) -> Result<usize, RecvError> {
-        each!(&self.0, core => core.recv_many(cx, into, max, Some(deadline)))
+        each_source!(&self.0.of, core => core.recv_many(cx, into, max, Some(deadline), self.0.id))
     }
 
     /// Receives one value after the other, waiting for each, until the channel is closed and empty. Anything else that ends a
@@ -467,27 +460,50 @@ impl<T> Receiver<T> {
     /// # Cost
     /// As so many calls of [`try_recv`](Self::try_recv). [`recv_many`](Self::recv_many) takes a batch at once.
     pub fn drain(&self) -> impl Iterator<Item = T> {
-        self.try_iter().take(each!(&self.0, core => core.there())).fuse()
+        self.try_iter().take(each_source!(&self.0.of, core => core.there())).fuse().fuse()
     }
 }
 
 /// What both ends can do.
 macro_rules! both_ends {
-    ($name:ident, $end:expr) => {
+    ($name:ident, $end:expr, $each:ident) => {
         impl<T> $name<T> {
             /// Closes the whole channel, for all handles. False: it was closed. Threads that wait are woken: senders get
             /// their values back, and receivers [`Closed`](RecvError::Closed).
             pub fn close(&self) -> bool {
-                each!(&self.0, core => core.close())
+                $each!(&self.0.of, core => core.close())
+            }
+            /// The same, and nobody receives any more: values that were in it are handed to `f`, the oldest first, with no lock
+            /// held. Those of threads that wait to send go back to them. If `f` panics, the rest is dropped. False: it was
+            /// closed; what was left in it is handed to `f` all the same.
+            pub fn close_discarding(&self, mut f: impl FnMut(T)) -> bool {
+                $each!(&self.0.of, core => core.close_discarding(&mut f))
+            }
+            /// This handle counts no more, as if it were dropped; false: it did not. The last one of its kind closes the
+            /// channel by that, and the last receiver drops what is left. From then on what sends or receives by it says
+            /// `Closed`; a clone of it is such a handle too. What asks about the channel, or closes it, works still.
+            /// A wait that has begun by it, in another thread, goes on.
+            ///
+            /// For handles that are objects of a garbage-collected heap, which are dropped some time.
+            ///
+            /// # Cost
+            /// It allocates. Until the handle is dropped, sends by others (of a receiver: receives) take the
+            /// locks of both sides each time, and look it up in a set.
+            pub fn disconnect(&self) -> bool {
+                $each!(&self.0.of, core => core.leave($end, self.0.id))
+            }
+            /// Has this handle been disconnected?
+            pub fn is_disconnected(&self) -> bool {
+                $each!(&self.0.of, core => core.has_left($end, self.0.id))
             }
             /// Is it closed? `true` is final.
             pub fn is_closed(&self) -> bool {
-                each!(&self.0, core => core.is_closed())
+                $each!(&self.0.of, core => core.is_closed())
             }
             /// How many values it holds: true at some moment of the call. Those in the hands of threads that wait to send do not
             /// count.
             pub fn len(&self) -> usize {
-                each!(&self.0, core => core.len())
+                $each!(&self.0.of, core => core.len())
             }
             /// As [`len`](Self::len).
             pub fn is_empty(&self) -> bool {
@@ -499,29 +515,29 @@ macro_rules! both_ends {
             }
             /// How many values it has room for; none: it is unbounded.
             pub fn capacity(&self) -> Option<usize> {
-                each!(&self.0, core => core.capacity())
+                $each!(&self.0.of, core => core.capacity())
             }
             /// How many sending handles there are. A snapshot.
             pub fn senders(&self) -> usize {
-                each!(&self.0, core => core.handles(Kind::Send))
+                $each!(&self.0.of, core => core.handles(Kind::Send))
             }
             /// How many receiving handles there are. A snapshot.
             pub fn receivers(&self) -> usize {
-                each!(&self.0, core => core.handles(Kind::Receive))
+                $each!(&self.0.of, core => core.handles(Kind::Receive))
             }
             /// How many threads wait to send. A snapshot.
             pub fn waiting_senders(&self) -> usize {
-                each!(&self.0, core => core.waiting(Kind::Send))
+                $each!(&self.0.of, core => core.waiting(Kind::Send))
             }
             /// How many threads wait to receive. A snapshot.
             pub fn waiting_receivers(&self) -> usize {
-                each!(&self.0, core => core.waiting(Kind::Receive))
+                $each!(&self.0.of, core => core.waiting(Kind::Receive))
             }
             /// Shows each value that is in the channel: stored, or with a sender that waits. `f` runs under the channel's
             /// locks, for a collector that does not stop the world: it must be short, and must not use this channel, which
             /// would hang. A value that has been given to a receiver that has not run since is not shown.
             pub fn visit(&self, mut f: impl FnMut(&mut T)) {
-                each!(&self.0, core => core.visit(&mut f));
+                $each!(&self.0.of, core => core.visit(&mut f));
             }
             /// Shows each value that is on its way through the channel, once, for a collector that moves objects: stored,
             /// in the hand of a thread that waits to send, in the hand of one that received and has not run since, or without
@@ -533,19 +549,20 @@ macro_rules! both_ends {
             /// No thread that is attached to any runtime runs, but the caller: as [`Hands::gather`] demands.
             pub unsafe fn for_each_mut(&self, hands: &Hands<'_>, mut f: impl FnMut(&mut T)) {
                 // SAFETY: the caller's promise.
-                each!(&self.0, core => unsafe { core.for_each_mut(hands, &mut f) });
+                $each!(&self.0.of, core => unsafe { core.for_each_mut(hands, &mut f) });
             }
             /// The name. Readable by anybody at any time.
             pub fn name(&self) -> Option<&str> {
-                each!(&self.0, core => core.label.as_ref().and_then(|l| l.name()))
+                $each!(&self.0.of, core => core.label.as_ref().and_then(|l| l.name()))
             }
             /// The VM's tag; 0: none.
             pub fn tag(&self) -> u64 {
-                each!(&self.0, core => core.label.as_ref().map_or(0, |l| l.get_tag()))
+                $each!(&self.0.of, core => core.label.as_ref().map_or(0, |l| l.get_tag()))
             }
             /// Are the two ends of one channel?
             pub fn same_channel(&self, other: &Self) -> bool {
-                self.0.address() == other.0.address()
+                let address = |handle: &Self| $each!(&handle.0.of, core => Arc::as_ptr(core).addr());
+                address(self) == address(other)
             }
         }
 
@@ -555,14 +572,15 @@ macro_rules! both_ends {
 
         impl<T> Clone for $name<T> {
             fn clone(&self) -> Self {
-                Self(self.0.share($end))
+                let id = $each!(&self.0.of, core => core.share($end, self.0.id));
+                Self(Handle { of: self.0.of.clone(), id })
             }
         }
 
         /// The last one of its kind closes the channel.
         impl<T> Drop for $name<T> {
             fn drop(&mut self) {
-                each!(&self.0, core => core.remove_handle($end));
+                $each!(&self.0.of, core => core.end($end, self.0.id));
             }
         }
 
@@ -576,5 +594,5 @@ macro_rules! both_ends {
         }
     };
 }
-both_ends!(Sender, Kind::Send);
-both_ends!(Receiver, Kind::Receive);
+both_ends!(Sender, Kind::Send, each);
+both_ends!(Receiver, Kind::Receive, each_source);

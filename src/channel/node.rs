@@ -421,6 +421,25 @@ impl<T> Nodes<T> {
         None
     }
 
+    /// Takes the oldest value that waits by itself.
+    pub(super) fn take_ownerless(&self) -> Option<(T, Tell<T>)> {
+        let mut at = self.ends(|e| e.front);
+        while !at.is_null() {
+            let (next, who) = self.links(at, |l| (l.next, l.who));
+            // SAFETY: a linked node lives (I2), and `then` does not change while it is linked.
+            if matches!(who, Who::Nobody) && unsafe { (*at).then.is_none() } {
+                self.unlink(at);
+                // SAFETY: it lives until it is freed, by who pops it (I2): below.
+                let node = unsafe { &*at };
+                // SAFETY: nobody's has a value, which is taken once (I3).
+                let value = unsafe { node.take() };
+                return self.claim(at, who, Outcome::Granted).map(|tell| (value, tell));
+            }
+            at = next;
+        }
+        None
+    }
+
     /// The values of those that queue; or only of those that no thread waits for, and that are in no thread's hand.
     pub(super) fn each(&self, all: bool, f: &mut dyn FnMut(&mut T)) {
         let mut at = self.ends(|e| e.front);
@@ -447,13 +466,20 @@ impl<T> Nodes<T> {
         None
     }
 
-    /// Ends the wait of who waits longest: the channel is closed. Values that wait by themselves stay.
-    pub(super) fn dismiss(&self) -> Option<Tell<T>> {
+    /// Ends the wait of who waits longest: the channel is closed. Values that wait by themselves stay; if what is `pending`
+    /// does, also those of who waits for nothing else.
+    pub(super) fn dismiss(&self, pending: bool) -> Option<Tell<T>> {
         let mut at = self.ends(|e| e.front);
         while !at.is_null() {
             let (next, who) = self.links(at, |l| (l.next, l.who));
-            // SAFETY: a linked node lives (I2), and `then` does not change while it is linked.
-            if !matches!(who, Who::Nobody) || unsafe { (*at).then.is_some() } {
+            // SAFETY: a linked node lives (I2); what is read of it here does not change while it is linked.
+            let node = unsafe { &*at };
+            let stays = match who {
+                Who::Nobody => pending || node.then.is_none(),
+                Who::Alone(..) | Who::Task => pending && node.wants == Wants::Value,
+                Who::Among(..) | Who::Unlinked => false,
+            };
+            if !stays {
                 self.unlink(at);
                 if let Some(tell) = self.claim(at, who, Outcome::Woken) {
                     return Some(tell);

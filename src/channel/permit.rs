@@ -1,8 +1,9 @@
 //! A place in a channel, for a value that is made afterwards.
 
+use super::Sender;
 use super::error::{SendError, TrySendError};
+use super::handle::{Flavor, each};
 use super::node::Node;
-use super::{Flavor, Sender};
 use crate::thread::Context;
 use std::fmt;
 use std::time::Instant;
@@ -65,7 +66,7 @@ impl<T> Sender<T> {
     /// # Blocking
     /// Yes, as [`send`](Self::send).
     pub fn reserve<C: Context>(&self, cx: &mut C) -> Result<Permit<'_, T>, SendError<()>> {
-        each!(&self.0, core => core.reserve(cx, None)).map(|()| Permit::new(&self.0))
+        self.reserve_at(cx, None)
     }
     /// As [`reserve`](Self::reserve), until `deadline` at the latest.
     ///
@@ -76,15 +77,28 @@ impl<T> Sender<T> {
         cx: &mut C,
         deadline: Instant,
     ) -> Result<Permit<'_, T>, SendError<()>> {
-        each!(&self.0, core => core.reserve(cx, Some(deadline))).map(|()| Permit::new(&self.0))
+        self.reserve_at(cx, Some(deadline))
+    }
+    fn reserve_at(
+        &self,
+        cx: &mut dyn Context,
+        deadline: Option<Instant>,
+    ) -> Result<Permit<'_, T>, SendError<()>> {
+        if self.is_disconnected() {
+            return Err(SendError::Closed(()));
+        }
+        each!(&self.0.of, core => core.reserve(cx, deadline)).map(|()| Permit::new(&self.0.of))
     }
     /// A place, if that takes no wait.
     ///
     /// # Errors
     /// See [`TrySendError`].
     pub fn try_reserve(&self) -> Result<Permit<'_, T>, TrySendError<()>> {
-        each!(&self.0, core => core.try_reserve())
-            .map(|()| Permit::new(&self.0))
+        if self.is_disconnected() {
+            return Err(TrySendError::Closed(()));
+        }
+        each!(&self.0.of, core => core.try_reserve())
+            .map(|()| Permit::new(&self.0.of))
             .map_err(TrySendError::from)
     }
 }

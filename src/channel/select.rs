@@ -12,6 +12,7 @@
 use super::arm::Case;
 use super::arm::sealed::{Raw, Wait};
 use crate::park::{Entry, Waiter};
+use crate::shim;
 use crate::thread::hand::InHand;
 use crate::thread::{Blocker, BlockerKind, Context, Participant};
 use crate::wait::{self, End, Site};
@@ -208,10 +209,19 @@ impl<'a> Select<'a> {
         order.iter_mut().enumerate().for_each(|(n, place)| *place = n);
         order.sort_unstable_by_key(|&n| self.case(n).key());
         let site = Choosing { select: self, order, start, chosen: Cell::new(None) };
-        let end = wait::wait_at(cx, &site, &on, self.deadline);
-        if let Some(n) = site.chosen.get() {
-            return Ok(n);
-        }
+        let end = loop {
+            let timers = (0..self.len).filter_map(|n| self.case(n).deadline());
+            let until = timers.chain(self.deadline).min();
+            let end = wait::wait_at(cx, &site, &on, until);
+            let late = matches!(end, End::TimedOut);
+            // An event of a timer, the deadline, or both.
+            if let Some(n) = site.chosen.get().or_else(|| late.then(|| self.try_from(start))?) {
+                return Ok(n);
+            }
+            if !late || self.deadline.is_some_and(shim::expired) {
+                break end;
+            }
+        };
         Err(match end {
             End::Interrupted => SelectError::Interrupted,
             End::TimedOut => SelectError::TimedOut,

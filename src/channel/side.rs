@@ -21,6 +21,12 @@ pub(super) const WAITERS: u32 = 2;
 pub(super) const CLOSED: u32 = 4;
 /// Places are kept free. On the tail.
 pub(super) const PROMISED: u32 = 8;
+/// A handle has left and is there still: of senders, on the tail; of receivers, on the head, or where there is one side only.
+pub(super) const LEFT: [u32; 2] = [16, 32];
+/// What queued senders have is not received any more. On the tail.
+pub(super) const ENDED: u32 = 64;
+/// No value comes out any more. On the head, or where there is one side only.
+pub(super) const SEALED: u32 = 128;
 
 /// A side. Small: who has its lock has its line, and what else lies there (`core`).
 pub(super) struct Side<P> {

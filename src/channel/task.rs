@@ -1,8 +1,9 @@
 //! Sends and receives for which no thread waits: as futures, and as calls when they are over.
 
 use super::error::{RecvError, SendError, TryRecvError, TrySendError};
+use super::handle::{Flavor, Source, each};
 use super::node::{Node, Then};
-use super::{Flavor, Receiver, Sender};
+use super::{Receiver, Sender};
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
@@ -30,7 +31,8 @@ impl<T: Send + 'static> Receiver<T> {
     /// If the channel is closed, or is closed before a value comes, `f` gets [`RecvError::Closed`]. No other error.
     ///
     /// # Panics
-    /// An executor that panics does so in the thread that completes the operation, after that.
+    /// Of a timer: nothing stands behind it that could call. An executor that panics does so in the thread that completes the
+    /// operation, after that.
     /// # Cost
     /// Three allocations, and both locks of the channel.
     ///
@@ -49,16 +51,33 @@ impl<T: Send + 'static> Receiver<T> {
         f: impl FnOnce(Result<T, RecvError>) + Send + 'static,
     ) {
         let then = Then::Received(Box::new(move |got| executor.execute(Box::new(|| f(got)))));
-        each!(&self.0, core => core.recv_then(then));
+        match (self.channel(), then) {
+            (Some(flavor), then) => each!(flavor, core => core.recv_then(then)),
+            (None, Then::Received(then)) => then(Err(RecvError::Closed)),
+            (None, Then::Sent(_)) => unreachable!("made above"),
+        }
     }
 
     /// As [`recv`](Self::recv), for a task. See [`RecvFuture`].
+    ///
+    /// # Panics
+    /// Of a timer: nothing stands behind it that could wake.
     pub fn recv_async(&self) -> RecvFuture<'_, T> {
         RecvFuture {
-            flavor: &self.0,
+            flavor: self.channel(),
             node: Node::empty(),
             queued: Cell::new(false),
             _pinned: PhantomPinned,
+        }
+    }
+
+    /// None: the handle has left.
+    #[track_caller]
+    fn channel(&self) -> Option<&Flavor<T>> {
+        match &self.0.of {
+            _ if self.is_disconnected() => None,
+            Source::Channel(flavor) => Some(flavor),
+            Source::Timer(_) => panic!("a timer wakes no task and calls nobody"),
         }
     }
 }
@@ -71,7 +90,8 @@ impl<T: Send + 'static> Sender<T> {
     /// error.
     ///
     /// # Panics
-    /// As [`recv_then`](Receiver::recv_then); the cost too.
+    /// An executor that panics does so in the thread that completes the operation, after that. The cost as of
+    /// [`recv_then`](Receiver::recv_then).
     pub fn send_then(
         &self,
         value: T,
@@ -79,13 +99,17 @@ impl<T: Send + 'static> Sender<T> {
         f: impl FnOnce(Result<(), SendError<T>>) + Send + 'static,
     ) {
         let then = Then::Sent(Box::new(move |sent| executor.execute(Box::new(|| f(sent)))));
-        each!(&self.0, core => core.send_then(value, then));
+        match then {
+            Then::Sent(then) if self.is_disconnected() => then(Err(SendError::Closed(value))),
+            then => each!(&self.0.of, core => core.send_then(value, then)),
+        }
     }
 
     /// As [`send`](Self::send), for a task. See [`SendFuture`].
     pub fn send_async(&self, value: T) -> SendFuture<'_, T> {
         SendFuture {
-            flavor: &self.0,
+            flavor: &self.0.of,
+            gone: self.is_disconnected(),
             value: Cell::new(Some(value)),
             node: Node::empty(),
             queued: Cell::new(false),
@@ -100,7 +124,8 @@ impl<T: Send + 'static> Sender<T> {
 /// quicker, it waits on. Dropped after it was woken, it wakes the next task. A thread that waits to receive goes before tasks.
 #[must_use = "a future does nothing until it is polled"]
 pub struct RecvFuture<'a, T> {
-    flavor: &'a Flavor<T>,
+    /// None: the handle had left.
+    flavor: Option<&'a Flavor<T>>,
     node: Node<()>,
     queued: Cell<bool>,
     _pinned: PhantomPinned,
@@ -112,6 +137,8 @@ pub struct RecvFuture<'a, T> {
 #[must_use = "a future does nothing until it is polled"]
 pub struct SendFuture<'a, T> {
     flavor: &'a Flavor<T>,
+    /// The handle had left.
+    gone: bool,
     value: Cell<Option<T>>,
     node: Node<T>,
     queued: Cell<bool>,
@@ -129,14 +156,15 @@ impl<T> Future for RecvFuture<'_, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.into_ref().get_ref();
+        let Some(flavor) = this.flavor else { return Poll::Ready(Err(RecvError::Closed)) };
         if !this.queued.get() {
-            match each!(this.flavor, core => core.try_recv()) {
+            match each!(flavor, core => core.try_recv(None)) {
                 Ok(value) => return Poll::Ready(Ok(value)),
                 Err(TryRecvError::Closed) => return Poll::Ready(Err(RecvError::Closed)),
                 Err(TryRecvError::Empty) => {}
             }
         }
-        let polled = each!(this.flavor, core => core.poll_recv(&this.node, cx));
+        let polled = each!(flavor, core => core.poll_recv(&this.node, cx));
         this.queued.set(polled.is_pending());
         polled
     }
@@ -144,8 +172,8 @@ impl<T> Future for RecvFuture<'_, T> {
 
 impl<T> Drop for RecvFuture<'_, T> {
     fn drop(&mut self) {
-        if self.queued.get() {
-            each!(self.flavor, core => core.stop_watching(&self.node));
+        if let Some(flavor) = self.flavor.filter(|_| self.queued.get()) {
+            each!(flavor, core => core.stop_watching(&self.node));
         }
     }
 }
@@ -157,7 +185,10 @@ impl<T> Future for SendFuture<'_, T> {
         let this = self.into_ref().get_ref();
         let mut value = this.value.take();
         if let Some(first) = value {
-            match each!(this.flavor, core => core.try_send(first)) {
+            if this.gone {
+                return Poll::Ready(Err(SendError::Closed(first)));
+            }
+            match each!(this.flavor, core => core.send_at_once(first)) {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(TrySendError::Closed(v)) => return Poll::Ready(Err(SendError::Closed(v))),
                 Err(TrySendError::Full(v)) => value = Some(v),

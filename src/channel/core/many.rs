@@ -1,9 +1,10 @@
 //! Many values at once.
 
 use super::super::error::RecvError;
-use super::super::side::WAITERS;
+use super::super::handle::{Ends, Id};
+use super::super::side::{SEALED, WAITERS};
 use super::super::storage::Storage;
-use super::Core;
+use super::{Core, Kind};
 use crate::thread::Context;
 use std::time::Instant;
 
@@ -19,14 +20,18 @@ impl<T, S: Storage<T>> Core<T, S> {
         into: &mut Vec<T>,
         max: usize,
         deadline: Option<Instant>,
+        id: Id,
     ) -> Result<usize, RecvError> {
+        if self.has_left(Kind::Receive, id) {
+            return Err(RecvError::Closed);
+        }
         let before = into.len();
         if max == 0 || self.pop_many(into, max) > 0 {
             return Ok(into.len() - before);
         }
         // Nothing allocates, and so nothing fails, between a receive and its push.
         into.reserve(1);
-        into.push(self.recv(cx, deadline)?);
+        into.push(self.recv(cx, deadline, id)?);
         self.pop_many(into, max - 1);
         Ok(into.len() - before)
     }
@@ -70,11 +75,11 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     /// Values in the storage, and in the hands of threads that wait to send: a snapshot, of both sides if such threads are seen.
     pub(in super::super) fn there(&self) -> usize {
-        if !S::NONE && self.head.0.flags() & WAITERS == 0 {
+        if !S::NONE && self.head.0.flags() & (WAITERS | SEALED) == 0 {
             let head = self.head.0.index();
             return self.tail.index().saturating_sub(head) as usize;
         }
         let both = self.both();
-        (both.tail.index() - self.head.0.index()) as usize + self.senders.len()
+        both.inside() + self.senders.len()
     }
 }

@@ -6,7 +6,7 @@
 //!     granted) or `Done` in a receive. Who takes the value out says so in `found`.
 
 use super::super::node::Node;
-use super::super::side::{CLOSED, WAITERS};
+use super::super::side::WAITERS;
 use super::super::storage::Storage;
 use super::{Core, Refused};
 use crate::park::{Entry, Waiter};
@@ -69,7 +69,13 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
         let mut both = self.core.both();
         // SAFETY: the wait is not granted, so the value is this thread's (node I3); it goes back below, or is sent.
         let value = unsafe { self.node.take() };
-        match self.core.push_locked(&mut both, value) {
+        let pushed = match self.core.push_locked(&mut both, value) {
+            Err(Refused::Closed(value)) if self.again.get() => {
+                self.core.push_pending(&mut both, value)
+            }
+            pushed => pushed,
+        };
+        match pushed {
             Ok(()) => {
                 self.found.set(Found::Done);
                 both.done();
@@ -160,7 +166,7 @@ impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
             both.done();
             return false;
         }
-        if both.tail.has(CLOSED) {
+        if both.is_over() {
             self.found.set(Found::Closed);
             return false;
         }

@@ -22,7 +22,7 @@ impl<T, S: Storage<T>> Core<T, S> {
         let waker = cx.waker().clone();
         let mut both = self.both();
         let popped = self.pop_locked(&mut both);
-        if popped.is_some() || both.is_closed() {
+        if popped.is_some() || both.is_over() {
             self.watchers.remove(node);
             both.flag_receivers();
             both.done();
@@ -108,7 +108,7 @@ impl<T, S: Storage<T>> Core<T, S> {
             // SAFETY: the node is ours, and empty.
             unsafe { node.put(value) };
             both.tell(Tell::Over(node, true));
-        } else if both.is_closed() {
+        } else if both.is_over() {
             both.tell(Tell::Over(node, false));
         } else {
             self.queue_receiver(&mut both, |q| q.push_ownerless(node));
@@ -120,8 +120,12 @@ impl<T, S: Storage<T>> Core<T, S> {
     pub(in super::super) fn send_then(&self, value: T, then: Then<T>) {
         let node = Node::calls(None, then);
         let mut both = self.both();
-        match self.push_locked(&mut both, value).map_err(TrySendError::from) {
-            Ok(()) => both.tell(Tell::Over(node, true)),
+        let mut lost = None;
+        match self.send_locked(&mut both, value).map_err(TrySendError::from) {
+            Ok(loser) => {
+                lost = loser;
+                both.tell(Tell::Over(node, true));
+            }
             Err(TrySendError::Closed(value)) => {
                 // SAFETY: the node is ours, and empty; the same below.
                 unsafe { node.put(value) };
@@ -134,5 +138,6 @@ impl<T, S: Storage<T>> Core<T, S> {
             }
         }
         both.done();
+        drop(lost);
     }
 }
