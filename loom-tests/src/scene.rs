@@ -294,10 +294,14 @@ pub struct Pipe {
 impl Pipe {
     /// With room for so many values, `full` of which are in: the numbers from 0. [`UNBOUNDED`]: a list.
     pub fn with_room(room: usize, full: usize) -> Self {
-        let (tx, rx) = match room {
+        let ends = match room {
             UNBOUNDED => channel::unbounded(),
             n => channel::bounded(n),
         };
+        Self::of(ends, full)
+    }
+    /// Of these ends.
+    pub fn of((tx, rx): (Sender<Token>, Receiver<Token>), full: usize) -> Self {
         let (tokens, made) = (Tokens::new(), AtomicU32::new(0));
         let pipe = Self { tx, rx, log: Log::new(), tokens, made };
         for _ in 0..full {
