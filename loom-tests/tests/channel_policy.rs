@@ -371,7 +371,8 @@ fn event<T>(result: Result<T, RecvError>) -> String {
     }
 }
 
-/// Two threads wait for the one event: one has it, the other waits on until its deadline, or until the timer is closed. Bound 3.
+/// Two threads wait for the one event: one has it, the other waits on until its deadline, or until the timer is closed. Kills a
+/// close that forgets who waits. Bound 3.
 fn two_wait(name: &'static str, at_least: usize, must: &'static [&'static str], deadline: bool) {
     check(name, Some(3), at_least, must, move || {
         let vm = barging();
@@ -406,7 +407,7 @@ fn one_has_the_event_or_is_late() {
     two_wait("channel_policy.event_until", 110, &["closed due", "due closed", "late due"], true);
 }
 
-/// Nothing comes; a close or a signal ends the wait, whichever is first. Kills a close that forgets who waits. Bound 3.
+/// Nothing comes; a close or a signal ends the wait, whichever is first. Bound 3.
 #[test]
 fn a_timer_is_closed() {
     check("channel_policy.timer_close", Some(3), 1_240, &["closed", "signal"], || {
