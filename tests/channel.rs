@@ -2,7 +2,7 @@
 
 mod scene;
 
-use scene::{both, far, soon, until};
+use scene::{both, far, soon, until, until_blocked};
 use selvedge::channel::{self, Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError};
 use selvedge::*;
 use std::error::Error;
@@ -105,8 +105,8 @@ fn waits_end_by_deadline_signal_and_close() {
                 let blocked =
                     vm.spawn("sender", move |cx| Ok::<_, ()>(tx2.send_until(cx, 7, far())));
                 let blocked = blocked.unwrap();
-                until(&mut cx, "it waits", || tx.waiting_senders() == 1);
-                assert_eq!(blocked.thread().blocker().unwrap().kind(), BlockerKind::Send);
+                until_blocked(&mut cx, blocked.thread(), BlockerKind::Send);
+                assert_eq!(tx.waiting_senders(), 1);
                 assert_eq!(blocked.thread().signal(&cx, ()).unwrap(), Delivery::Queued);
                 assert_eq!(blocked.join(&mut cx).unwrap(), Err(SendError::Interrupted(7)));
                 let tx2 = tx.clone();
@@ -118,8 +118,8 @@ fn waits_end_by_deadline_signal_and_close() {
         }
         for (tx, rx) in flavors() {
             let blocked = vm.spawn("receiver", move |cx| Ok::<_, ()>(rx.recv(cx))).unwrap();
-            until(&mut cx, "it waits", || tx.waiting_receivers() == 1);
-            assert_eq!(blocked.thread().blocker().unwrap().kind(), BlockerKind::Receive);
+            until_blocked(&mut cx, blocked.thread(), BlockerKind::Receive);
+            assert_eq!(tx.waiting_receivers(), 1);
             drop(tx);
             assert_eq!(blocked.join(&mut cx).unwrap(), Err(RecvError::Closed));
         }
