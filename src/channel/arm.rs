@@ -329,6 +329,10 @@ impl<T> Drop for Arm<'_, T> {
 }
 
 /// Of a channel, or of a timer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an arm lies on the stack: a select does not allocate"
+)]
 enum Receives<'a, T> {
     Channel(Arm<'a, T>),
     Timer(TimerArm<'a, T>),
