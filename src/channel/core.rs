@@ -40,6 +40,7 @@ mod permit;
 mod policy;
 mod site;
 mod task;
+mod told;
 
 use self::site::{Found, Receiving, Sending};
 use super::error::{RecvError, SendError, TryRecvError, TrySendError};
@@ -51,6 +52,7 @@ use crate::shim::{AtomicU64, UnsafeCell, planted};
 use crate::thread::{Blocker, BlockerKind, Context, LabelRef, Participant};
 use crate::wait::{self, End};
 use std::time::Instant;
+pub(super) use told::Told;
 
 /// A channel with a given storage. In this order: what changes under both locks is on the line of the tail's, which has come
 /// with it; the head has a line of its own, and what hardly changes the rest.
@@ -117,34 +119,6 @@ pub(super) struct Both<'a, T, S: Storage<T>> {
     told: Told<T>,
 }
 
-/// Who is to be told once both locks are given back: of one value's way, at most so many.
-pub(super) struct Told<T>([Option<Tell<T>>; 4]);
-
-impl<T> Told<T> {
-    pub(super) fn nobody() -> Self {
-        Self([const { None }; 4])
-    }
-    fn add(&mut self, tell: Tell<T>) {
-        let free = self.0.iter_mut().find(|place| place.is_none());
-        *free.expect("a value's way meets few") = Some(tell);
-    }
-    /// With no internal lock held. If a waker or an executor panics, the others are told all the same.
-    pub(super) fn now(mut self) {
-        self.all();
-    }
-    fn all(&mut self) {
-        while let Some(tell) = self.0.iter_mut().find_map(Option::take) {
-            tell.now();
-        }
-    }
-}
-
-impl<T> Drop for Told<T> {
-    fn drop(&mut self) {
-        self.all();
-    }
-}
-
 impl<T, S: Storage<T>> Both<'_, T, S> {
     fn senders_queue(&self) -> bool {
         match &self.head {
@@ -170,7 +144,9 @@ impl<T, S: Storage<T>> Both<'_, T, S> {
     }
     /// Gives the locks back, then tells whoever is to be told.
     pub(super) fn done(self) {
-        self.unlock().now();
+        let Self { tail, head, told, .. } = self;
+        drop((tail, head));
+        drop(told);
     }
     /// There is a value that was not given to anybody: a watcher may come for it.
     fn wake_watcher(&mut self) {
