@@ -484,3 +484,80 @@ fn a_reservation_among_others() {
         drop(keep);
     });
 }
+
+#[test]
+fn arms_that_can_be_done_have_equal_chances_beside_those_that_cannot() {
+    let vm = Runtime::new();
+    let cx = vm.attach("main").unwrap();
+    let (_open, nothing) = channel::bounded::<()>(1);
+    let (tx, rx) = channel::unbounded();
+    (0..4000).for_each(|n| tx.try_send(n).unwrap());
+    let mut hits = [0_u32; 4];
+    for _ in 0..4000 {
+        let (mut a, mut b) = (nothing.arm(), nothing.arm());
+        let (mut c, mut d) = (rx.arm(), rx.arm());
+        let select = Select::new().arm(&mut a).arm(&mut b).arm(&mut c).arm(&mut d);
+        hits[select.try_now(&cx).unwrap()] += 1;
+    }
+    // 2000 on the average, with a deviation of 32.
+    assert!(hits[..2] == [0, 0] && hits[2].abs_diff(2000) < 320, "{hits:?}");
+}
+
+#[test]
+fn of_two_arms_that_wait_at_one_channel_each_has_its_chance() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let (tx, rx) = channel::rendezvous();
+        let h = vm
+            .spawn("waits", move |cx| {
+                let mut hits = [0; 2];
+                for _ in 0..64 {
+                    let (mut a, mut b) = (rx.arm(), rx.arm());
+                    hits[Select::new().arm(&mut a).arm(&mut b).wait(cx).unwrap()] += 1;
+                }
+                Ok::<_, ()>(hits)
+            })
+            .unwrap();
+        for _ in 0..64 {
+            until(&mut cx, "it waits", || tx.waiting_receivers() > 0);
+            tx.send(&mut cx, ()).unwrap();
+        }
+        let hits = h.join(&mut cx).unwrap();
+        assert!(hits[0] > 0 && hits[1] > 0, "{hits:?}");
+    });
+}
+
+#[test]
+fn none_is_said_of_all_arms_at_one_moment() {
+    let vm = Runtime::new();
+    let mut cx = vm.attach("main").unwrap();
+    let ends: [Made<()>; 2] = [channel::unbounded(), channel::unbounded()];
+    let over = Arc::new(AtomicUsize::new(0));
+    ends[0].0.try_send(()).unwrap();
+    let (there, end) = (ends.clone(), over.clone());
+    // One value at least is somewhere all the time: each step puts one in before it takes one out.
+    let h = vm
+        .spawn("moves", move |_| {
+            let [(a, from_a), (b, from_b)] = there;
+            while end.load(SeqCst) == 0 {
+                b.try_send(()).unwrap();
+                let _ = from_a.try_recv();
+                a.try_send(()).unwrap();
+                let _ = from_b.try_recv();
+            }
+            Ok::<_, ()>(())
+        })
+        .unwrap();
+    let [(a, from_a), (_, from_b)] = &ends;
+    for _ in 0..300_000 {
+        let (mut first, mut second) = (from_a.arm(), from_b.arm());
+        let chosen = Select::new().arm(&mut first).arm(&mut second).try_now(&cx);
+        assert!(chosen.is_some(), "there was a value all the time");
+        // Few, so that there is often but one.
+        if from_a.len() + from_b.len() == 0 {
+            a.try_send(()).unwrap();
+        }
+    }
+    over.store(1, SeqCst);
+    h.join(&mut cx).unwrap();
+}

@@ -1,25 +1,20 @@
 //! Selecting among operations in the other crate's two steps: one is chosen, then completed by whoever asked. A value to send
-//! is made in between.
+//! is made in between: a send is a reservation here, and the place is kept until it is completed.
 //!
-//! For now: selvedge has no select yet, so the choice is polled. A receive is done when it is chosen, and its value lies in
-//! the [`SelectedOperation`]; a send is done when it is completed, and waits then if another sender was quicker. Where
-//! two polls could miss each other, at a rendezvous, the receiving one waits for a moment.
+//! For now: selvedge has no arm that is only told, so `ready` polls.
 
 use crate::channel::{Receiver, Sender};
 use crate::error::{
-    ReadyTimeoutError, RecvError, RecvTimeoutError, SelectTimeoutError, SendError, TryReadyError,
-    TryRecvError, TrySelectError,
+    ReadyTimeoutError, RecvError, SelectTimeoutError, SendError, TryReadyError, TrySelectError,
 };
 use crate::here::with;
+use selvedge::Context;
+use selvedge::channel::{Case, RecvArm, ReserveArm, Select as Ours, SelectError};
 use std::fmt;
-use std::marker::PhantomData;
-use std::mem;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a poll sleeps or waits in a turn.
+/// How long a poll sleeps.
 const MOMENT: Duration = Duration::from_micros(100);
 
 /// One operation of a select: what it is at, its index, and the address that tells whether the right end completes it.
@@ -27,49 +22,17 @@ type Handle<'a> = (&'a dyn SelectHandle, usize, *const u8);
 
 /// An end of a channel, whatever its values.
 pub trait SelectHandle {
-    /// Begins the operation if that takes no wait.
+    /// The arm that does the operation.
     #[doc(hidden)]
-    fn start(&self) -> Option<Started>;
-    /// As `start`, and shows itself to a sender for a moment.
-    #[doc(hidden)]
-    fn start_in_a_moment(&self) -> Option<Started> {
-        self.start()
-    }
+    fn arm<'a>(&'a self) -> Box<dyn Case + 'a>;
     /// Would it take no wait?
     #[doc(hidden)]
     fn is_ready(&self) -> bool;
 }
 
-/// An operation that was chosen.
-#[doc(hidden)]
-pub enum Started {
-    /// A boxed `Result<T, RecvError>`, of the receiver's `T`.
-    Received(NonNull<()>),
-    /// A sender found room.
-    Room,
-}
-
-impl Started {
-    fn received<T>(result: Result<T, RecvError>) -> Self {
-        Self::Received(NonNull::from(Box::leak(Box::new(result))).cast())
-    }
-}
-
 impl<T> SelectHandle for Receiver<T> {
-    fn start(&self) -> Option<Started> {
-        match self.try_recv() {
-            Err(TryRecvError::Empty) => None,
-            other => Some(Started::received(other.map_err(|_| RecvError))),
-        }
-    }
-    fn start_in_a_moment(&self) -> Option<Started> {
-        if self.capacity() != Some(0) {
-            return self.start();
-        }
-        match self.recv_timeout(MOMENT) {
-            Err(RecvTimeoutError::Timeout) => None,
-            other => Some(Started::received(other.map_err(|_| RecvError))),
-        }
+    fn arm<'a>(&'a self) -> Box<dyn Case + 'a> {
+        Box::new(self.0.arm())
     }
     fn is_ready(&self) -> bool {
         !self.is_empty() || self.0.waiting_senders() > 0 || self.0.is_closed()
@@ -77,59 +40,64 @@ impl<T> SelectHandle for Receiver<T> {
 }
 
 impl<T> SelectHandle for Sender<T> {
-    fn start(&self) -> Option<Started> {
-        self.is_ready().then_some(Started::Room)
+    fn arm<'a>(&'a self) -> Box<dyn Case + 'a> {
+        Box::new(self.0.reserve_arm())
     }
     fn is_ready(&self) -> bool {
         !self.is_full() || self.0.waiting_receivers() > 0 || self.0.is_closed()
     }
 }
 
-/// Numbers that look random, for the first operation that is tried.
-fn any() -> usize {
-    static LAST: AtomicUsize = AtomicUsize::new(0);
-    // ORDERING: Relaxed. Any number will do.
-    let n = LAST.fetch_add(0x9E37_79B9, Ordering::Relaxed);
-    n.wrapping_mul(0x85EB_CA6B) >> 8
+/// How long to wait.
+#[derive(Clone, Copy)]
+enum Until {
+    Now,
+    At(Instant),
+    Ever,
 }
 
-/// Asks `f` of each operation in turn, until one answers.
-fn each<'a, R>(
-    handles: &[Handle<'a>],
-    biased: bool,
-    f: impl Fn(&'a dyn SelectHandle) -> Option<R>,
-) -> Option<(R, usize, *const u8)> {
-    let first = if biased || handles.is_empty() { 0 } else { any() % handles.len() };
-    let (before, after) = handles.split_at(first);
-    after.iter().chain(before).find_map(|&(handle, i, address)| Some((f(handle)?, i, address)))
-}
-
-fn poll<'a>(
-    handles: &[Handle<'a>],
-    deadline: Option<Instant>,
-    biased: bool,
-) -> Option<SelectedOperation<'a>> {
-    let mut found = each(handles, biased, |h| h.start());
-    while found.is_none() && deadline.is_none_or(|d| Instant::now() < d) {
-        thread::sleep(MOMENT / 4);
-        found = each(handles, biased, |h| h.start());
-        found = found.or_else(|| each(handles, biased, |h| h.start_in_a_moment()));
-    }
-    let (started, index, address) = found?;
+fn run<'a>(handles: &[Handle<'a>], until: Until, biased: bool) -> Option<SelectedOperation<'a>> {
+    let mut arms: Vec<Box<dyn Case + 'a>> =
+        handles.iter().map(|(handle, ..)| handle.arm()).collect();
+    let chosen = with(|cx| {
+        let mut select = Ours::new();
+        for arm in &mut arms {
+            select = select.arm(&mut **arm);
+        }
+        if biased {
+            select = select.biased();
+        }
+        let chosen = match until {
+            Until::Now => return select.try_now(cx.me()),
+            Until::At(deadline) => select.until(deadline).wait(cx),
+            Until::Ever => select.wait(cx),
+        };
+        match chosen {
+            Ok(n) => Some(n),
+            Err(SelectError::TimedOut) => None,
+            Err(other) => unreachable!("{other}"),
+        }
+    })?;
+    let (_, index, address) = handles[chosen];
     let address = NonNull::new(address.cast_mut()).expect("the address of a reference");
-    Some(SelectedOperation { started, index, address, of: PhantomData })
+    Some(SelectedOperation { arm: Some(arms.swap_remove(chosen)), index, address })
 }
 
-fn poll_ready(handles: &[Handle<'_>], deadline: Option<Instant>, biased: bool) -> Option<usize> {
+fn poll_ready(handles: &[Handle<'_>], until: Until, biased: bool) -> Option<usize> {
+    // Another one is first each time.
+    let mut turn = Instant::now().elapsed().subsec_nanos() as usize;
     loop {
-        let ready = each(handles, biased, |h| h.is_ready().then_some(()));
-        if let Some(((), index, _)) = ready {
-            return Some(index);
+        let first = if biased || handles.is_empty() { 0 } else { turn % handles.len() };
+        let (before, after) = handles.split_at(first);
+        if let Some(ready) = after.iter().chain(before).find(|(handle, ..)| handle.is_ready()) {
+            return Some(ready.1);
         }
-        if deadline.is_some_and(|d| Instant::now() >= d) {
-            return None;
+        match until {
+            Until::Now => return None,
+            Until::At(deadline) if Instant::now() >= deadline => return None,
+            _ => std::thread::sleep(MOMENT),
         }
-        thread::sleep(MOMENT);
+        turn += 1;
     }
 }
 
@@ -138,7 +106,7 @@ pub fn try_select<'a>(
     handles: &mut [Handle<'a>],
     biased: bool,
 ) -> Result<SelectedOperation<'a>, TrySelectError> {
-    poll(handles, Some(Instant::now()), biased).ok_or(TrySelectError)
+    run(handles, Until::Now, biased).ok_or(TrySelectError)
 }
 
 /// Waits until one can be done.
@@ -147,7 +115,7 @@ pub fn try_select<'a>(
 /// If there is none.
 pub fn select<'a>(handles: &mut [Handle<'a>], biased: bool) -> SelectedOperation<'a> {
     assert!(!handles.is_empty(), "a select among no operations waits for ever");
-    poll(handles, None, biased).expect("without a deadline it waits")
+    run(handles, Until::Ever, biased).expect("without a deadline it waits")
 }
 
 /// Waits so long at most.
@@ -157,7 +125,7 @@ pub fn select_timeout<'a>(
     biased: bool,
 ) -> Result<SelectedOperation<'a>, SelectTimeoutError> {
     match Instant::now().checked_add(timeout) {
-        Some(deadline) => poll(handles, Some(deadline), biased).ok_or(SelectTimeoutError),
+        Some(deadline) => run(handles, Until::At(deadline), biased).ok_or(SelectTimeoutError),
         None => Ok(select(handles, biased)),
     }
 }
@@ -229,11 +197,11 @@ impl<'a> Select<'a> {
         &mut self,
         deadline: Instant,
     ) -> Result<SelectedOperation<'a>, SelectTimeoutError> {
-        poll(&self.handles, Some(deadline), self.biased).ok_or(SelectTimeoutError)
+        run(&self.handles, Until::At(deadline), self.biased).ok_or(SelectTimeoutError)
     }
     /// The index of one that can be done, without doing it.
     pub fn try_ready(&mut self) -> Result<usize, TryReadyError> {
-        poll_ready(&self.handles, Some(Instant::now()), self.biased).ok_or(TryReadyError)
+        poll_ready(&self.handles, Until::Now, self.biased).ok_or(TryReadyError)
     }
     /// The same, waiting.
     ///
@@ -241,7 +209,7 @@ impl<'a> Select<'a> {
     /// If there is none.
     pub fn ready(&mut self) -> usize {
         assert!(!self.handles.is_empty(), "among no operations none becomes ready");
-        poll_ready(&self.handles, None, self.biased).expect("without a deadline it waits")
+        poll_ready(&self.handles, Until::Ever, self.biased).expect("without a deadline it waits")
     }
     /// The same, so long at most.
     pub fn ready_timeout(&mut self, timeout: Duration) -> Result<usize, ReadyTimeoutError> {
@@ -252,7 +220,7 @@ impl<'a> Select<'a> {
     }
     /// The same, until then at most.
     pub fn ready_deadline(&mut self, deadline: Instant) -> Result<usize, ReadyTimeoutError> {
-        poll_ready(&self.handles, Some(deadline), self.biased).ok_or(ReadyTimeoutError)
+        poll_ready(&self.handles, Until::At(deadline), self.biased).ok_or(ReadyTimeoutError)
     }
 }
 
@@ -265,49 +233,50 @@ impl fmt::Debug for Select<'_> {
 /// An operation that was chosen, and must be completed. Dropping it panics.
 #[must_use]
 pub struct SelectedOperation<'a> {
-    started: Started,
+    /// None: it was completed.
+    arm: Option<Box<dyn Case + 'a>>,
     index: usize,
     address: NonNull<u8>,
-    of: PhantomData<&'a ()>,
 }
 
 // The macro turns a `Result` of it with an empty error into an `Option`, by its bytes: both must keep the other case where this
 // type leaves room.
-const _: () =
+const _: () = {
     assert!(size_of::<Option<SelectedOperation<'_>>>() == size_of::<SelectedOperation<'_>>());
+};
 
-impl SelectedOperation<'_> {
+impl<'a> SelectedOperation<'a> {
     /// Which one.
     pub fn index(&self) -> usize {
         self.index
+    }
+    /// The arm, if it is that of the end at this address.
+    fn take(&mut self, address: *const u8) -> *mut (dyn Case + 'a) {
+        assert!(address == self.address.as_ptr(), "another end's operation was chosen");
+        Box::into_raw(self.arm.take().expect("completed once: that takes the operation"))
     }
     /// Sends.
     ///
     /// # Panics
     /// If it is not by this reference that the operation was added.
-    pub fn send<T>(self, tx: &Sender<T>, value: T) -> Result<(), SendError<T>> {
-        assert!(
-            std::ptr::eq((&raw const *tx).cast(), self.address.as_ptr()),
-            "another sender was chosen"
-        );
-        mem::forget(self);
-        Ok(with(|cx| tx.0.send(cx, value))?)
+    pub fn send<T>(mut self, tx: &Sender<T>, value: T) -> Result<(), SendError<T>> {
+        let arm = self.take((&raw const *tx).cast()).cast::<ReserveArm<'_, T>>();
+        // SAFETY: the sender at this address made it (`SelectHandle::arm`), and two ends never share an address.
+        let arm = unsafe { Box::from_raw(arm) };
+        match arm.complete() {
+            Ok(place) => Ok(place.publish(value)?),
+            Err(_) => Err(SendError(value)),
+        }
     }
     /// Receives.
     ///
     /// # Panics
     /// If it is not by this reference that the operation was added.
-    pub fn recv<T>(self, rx: &Receiver<T>) -> Result<T, RecvError> {
-        assert!(
-            std::ptr::eq((&raw const *rx).cast(), self.address.as_ptr()),
-            "another receiver was chosen"
-        );
-        let Started::Received(result) = self.started else {
-            unreachable!("a receiver's address belongs to a receive")
-        };
-        mem::forget(self);
-        // SAFETY: boxed by `Started::received` for the receiver at this address, so with its `T`; taken once.
-        *unsafe { Box::from_raw(result.cast::<Result<T, RecvError>>().as_ptr()) }
+    pub fn recv<T>(mut self, rx: &Receiver<T>) -> Result<T, RecvError> {
+        let arm = self.take((&raw const *rx).cast()).cast::<RecvArm<'_, T>>();
+        // SAFETY: as above, of the receiver.
+        let arm = unsafe { Box::from_raw(arm) };
+        arm.complete().map_err(|_| RecvError)
     }
 }
 
@@ -319,6 +288,9 @@ impl fmt::Debug for SelectedOperation<'_> {
 
 impl Drop for SelectedOperation<'_> {
     fn drop(&mut self) {
-        panic!("a selected operation was dropped without being completed");
+        assert!(
+            self.arm.is_none() || std::thread::panicking(),
+            "a selected operation was dropped without being completed"
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Select: one of several sends and receives, whichever can be done first.
 //!
-//! 1. Each arm is tried, from a random one on or in their order.
-//! 2. None could: the locks of all channels are taken, by address, each channel once, head before tail (core). Each arm is looked
-//!    at again, then all queue, all locks are given back, and the thread waits.
+//! 1. Each arm is tried, in a random order or in theirs.
+//! 2. None could, one after the other: the locks of all channels are taken, by address, each channel once, head before tail
+//!    (core). Each arm is looked at again, so that "none" is true of all at one moment. To wait, all queue before the locks
+//!    are given back.
 //! 3. The wait is over: each arm leaves its queue, under its channel's lock. The one by which the wait was claimed has won.
 //!
 //! I1. Under all locks the thread is in no queue, so what it finds there is another thread's: one claim, and never of itself.
@@ -12,7 +13,7 @@
 use super::arm::Case;
 use super::arm::sealed::{Raw, Wait};
 use crate::park::{Entry, Waiter};
-use crate::shim;
+use crate::shim::{self, planted};
 use crate::thread::hand::InHand;
 use crate::thread::{Blocker, BlockerKind, Context, Participant};
 use crate::wait::{self, End, Site};
@@ -66,8 +67,8 @@ use std::time::Instant;
 /// ```
 #[must_use = "`wait` or `try_now` does it"]
 pub struct Select<'a> {
-    few: [Option<&'a dyn Raw>; FEW],
-    more: Vec<&'a dyn Raw>,
+    few: [Option<Numbered<'a>>; FEW],
+    more: Vec<Numbered<'a>>,
     len: usize,
     biased: bool,
     deadline: Option<Instant>,
@@ -75,6 +76,9 @@ pub struct Select<'a> {
 
 /// So many arms need no allocation.
 const FEW: usize = 8;
+
+/// An arm, and the how manieth it was that was added: they change places.
+type Numbered<'a> = (&'a dyn Raw, usize);
 
 /// No arm was chosen; none has done anything.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,7 +118,7 @@ impl<'a> Select<'a> {
 
     /// One arm more; the first one has number 0. Up to eight need no allocation.
     pub fn arm(mut self, arm: &'a mut (impl Case + ?Sized)) -> Self {
-        let arm = arm.raw();
+        let arm = (arm.raw(), self.len);
         match self.few.get_mut(self.len) {
             Some(place) => *place = Some(arm),
             None => self.more.push(arm),
@@ -143,34 +147,81 @@ impl<'a> Select<'a> {
         self.len == 0
     }
 
-    fn case(&self, n: usize) -> &dyn Raw {
-        match self.few.get(n) {
+    fn at(&self, place: usize) -> Numbered<'a> {
+        match self.few.get(place) {
             Some(arm) => arm.expect("an arm that was added"),
-            None => self.more[n - FEW],
+            None => self.more[place - FEW],
+        }
+    }
+    fn case(&self, place: usize) -> &'a dyn Raw {
+        self.at(place).0
+    }
+    fn put(&mut self, place: usize, arm: Numbered<'a>) {
+        match self.few.get_mut(place) {
+            Some(few) => *few = Some(arm),
+            None => self.more[place - FEW] = arm,
         }
     }
 
-    /// All arms, from that one on.
-    fn from(&self, start: usize) -> impl Iterator<Item = usize> {
-        (start..self.len).chain(0..start)
-    }
-
-    fn start(&self, me: &Participant) -> usize {
-        if self.biased || self.len < 2 { 0 } else { me.draw(self.len) }
-    }
-
-    /// The arm that can be done without a wait, which is done; none: no arm can, at some moment of the call for each of them.
+    /// The arm that can be done without a wait, which is done; none: no arm could, at one moment of the call for all of them.
     /// (A select's `default`.)
     ///
     /// # Cost
-    /// That of as many `try_send`s and `try_recv`s as there are arms before it.
-    pub fn try_now(self, me: &Participant) -> Option<usize> {
-        let start = self.start(me);
-        self.try_from(start)
+    /// That of as many `try_send`s and `try_recv`s as there are arms before it. Of several arms of which none can be done, also
+    /// the locks of all channels for a moment; more than eight allocate.
+    pub fn try_now(mut self, me: &Participant) -> Option<usize> {
+        self.try_each(me).or_else(|| self.try_together())
     }
 
-    fn try_from(&self, start: usize) -> Option<usize> {
-        self.from(start).find(|&n| self.case(n).try_now())
+    /// Shuffles the arms as far as it comes. A random first one alone would be unfair: the arm behind those that cannot be done
+    /// would have their turns too.
+    fn try_each(&mut self, me: &Participant) -> Option<usize> {
+        for place in 0..self.len {
+            let left = self.len - place;
+            if !self.biased && left > 1 && !planted("arms-in-their-order") {
+                let (this, other) = (self.at(place), place + me.draw(left));
+                self.put(place, self.at(other));
+                self.put(other, this);
+            }
+            let (arm, number) = self.at(place);
+            if arm.try_now() {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn try_in_order(&self) -> Option<usize> {
+        (0..self.len).map(|place| self.at(place)).find(|(arm, _)| arm.try_now()).map(|(_, n)| n)
+    }
+
+    /// After each arm in its turn had nothing: meanwhile an earlier one may have become ready, and a later one not ready any more.
+    #[cold]
+    fn try_together(&self) -> Option<usize> {
+        // What one arm found was true for all.
+        if self.len < 2 || planted("arms-are-tried-one-by-one") {
+            return None;
+        }
+        self.choosing(|site| {
+            site.firsts().for_each(Raw::hold);
+            let found = site.look();
+            site.let_go();
+            found
+        })
+    }
+
+    fn choosing<R>(&self, f: impl FnOnce(&Choosing<'_, 'a>) -> R) -> R {
+        let (mut few, mut more) = ([0; FEW], Vec::new());
+        let order = if self.len <= FEW {
+            &mut few[..self.len]
+        } else {
+            more.resize(self.len, 0);
+            &mut more[..]
+        };
+        order.iter_mut().enumerate().for_each(|(n, place)| *place = n);
+        // The places as well: the arms of one channel keep their order.
+        order.sort_unstable_by_key(|&n| (self.case(n).key(), n));
+        f(&Choosing { select: self, order, chosen: Cell::new(None) })
     }
 
     /// Waits until an arm can be done, does it, and gives its number: the arm's `complete` has what came of it.
@@ -184,44 +235,36 @@ impl<'a> Select<'a> {
     /// # Cost
     /// As [`try_now`](Self::try_now) if an arm can be done. A wait takes the locks of all channels for a moment, and once more
     /// that of each when it is over. More than eight arms allocate.
-    pub fn wait<C: Context>(self, cx: &mut C) -> Result<usize, SelectError> {
-        let start = self.start(cx.me());
-        match self.try_from(start) {
-            Some(n) => Ok(n),
-            None => self.wait_contended(cx, start),
+    pub fn wait<C: Context>(mut self, cx: &mut C) -> Result<usize, SelectError> {
+        match self.try_each(cx.me()) {
+            Some(number) => Ok(number),
+            None => self.wait_contended(cx),
         }
     }
 
     #[cold]
-    fn wait_contended(&self, cx: &mut dyn Context, start: usize) -> Result<usize, SelectError> {
+    fn wait_contended(&self, cx: &mut dyn Context) -> Result<usize, SelectError> {
         if self.is_empty() && self.deadline.is_none() {
             return Err(SelectError::NoArms);
         }
         let label = if self.len == 1 { self.case(0).label() } else { None };
         let on = Blocker::new(BlockerKind::Select, label);
-        let (mut few, mut more) = ([0; FEW], Vec::new());
-        let order = if self.len <= FEW {
-            &mut few[..self.len]
-        } else {
-            more.resize(self.len, 0);
-            &mut more[..]
-        };
-        order.iter_mut().enumerate().for_each(|(n, place)| *place = n);
-        order.sort_unstable_by_key(|&n| self.case(n).key());
-        let site = Choosing { select: self, order, start, chosen: Cell::new(None) };
-        let end = loop {
-            let timers = (0..self.len).filter_map(|n| self.case(n).deadline());
-            let until = timers.chain(self.deadline).min();
-            let end = wait::wait_at(cx, &site, &on, until);
-            let late = matches!(end, End::TimedOut);
-            // An event of a timer, the deadline, or both.
-            if let Some(n) = site.chosen.get().or_else(|| late.then(|| self.try_from(start))?) {
-                return Ok(n);
+        let (end, chosen) = self.choosing(|site| {
+            loop {
+                let timers = (0..self.len).filter_map(|n| self.case(n).deadline());
+                let until = timers.chain(self.deadline).min();
+                let end = wait::wait_at(cx, site, &on, until);
+                let late = matches!(end, End::TimedOut);
+                // An event of a timer, the deadline, or both.
+                let found = site.chosen.get().or_else(|| late.then(|| self.try_in_order())?);
+                if found.is_some() || !late || self.deadline.is_some_and(shim::expired) {
+                    return (end, found);
+                }
             }
-            if !late || self.deadline.is_some_and(shim::expired) {
-                break end;
-            }
-        };
+        });
+        if let Some(number) = chosen {
+            return Ok(number);
+        }
         Err(match end {
             End::Interrupted => SelectError::Interrupted,
             End::TimedOut => SelectError::TimedOut,
@@ -236,9 +279,9 @@ impl<'a> Select<'a> {
 /// A select that waits.
 struct Choosing<'s, 'a> {
     select: &'s Select<'a>,
-    /// The arms by the address of their channel.
+    /// The places of the arms, by the address of their channel.
     order: &'s [usize],
-    start: usize,
+    /// The number of the arm.
     chosen: Cell<Option<usize>>,
 }
 
@@ -256,10 +299,26 @@ impl Choosing<'_, '_> {
         let at = self.order.partition_point(|&n| self.select.case(n).key() < case.key());
         self.select.case(self.order[at]).guard()
     }
+    /// With all locks held: the first arm that can be done, which is done.
+    fn look(&self) -> Option<usize> {
+        let mut places = 0..self.select.len;
+        let found = places.find(|&n| {
+            let case = self.select.case(n);
+            // SAFETY: the guard of the first arm of its channel, which holds.
+            unsafe { case.look(self.guard(case)) }
+        });
+        found.map(|n| self.select.at(n).1)
+    }
+    /// Gives the locks back, and tells who is to be told.
+    fn let_go(&self) {
+        self.firsts().for_each(Raw::let_go);
+        self.cases().for_each(Raw::tell);
+    }
     fn leave(&self, granted: bool) {
         for n in 0..self.select.len {
-            if self.select.case(n).leave(granted) {
-                self.chosen.set(Some(n));
+            let (arm, number) = self.select.at(n);
+            if arm.leave(granted) {
+                self.chosen.set(Some(number));
             }
         }
     }
@@ -267,25 +326,18 @@ impl Choosing<'_, '_> {
 
 impl Site for Choosing<'_, '_> {
     fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
-        let select = self.select;
         self.firsts().for_each(Raw::hold);
-        let mut from = select.from(self.start);
-        let found = from.find(|&n| {
-            let case = select.case(n);
-            // SAFETY: the guard of the first arm of its channel, which holds.
-            unsafe { case.look(self.guard(case)) }
-        });
+        let found = self.look();
         self.chosen.set(found);
         if found.is_none() {
             // Receives first: who wants a place meets receivers that come, and these are its own.
             let (first, then) = (self.cases(), self.cases());
             for case in first.filter(|c| c.receives()).chain(then.filter(|c| !c.receives())) {
-                // SAFETY: as above; arms are borrowed as long as the select, and `granted` or `dequeue` makes them leave.
+                // SAFETY: the guard of the first arm of its channel, which holds; arms are borrowed as long as the select, and `granted` or `dequeue` makes them leave.
                 unsafe { case.queue(self.guard(case), Wait(waiter, entry.epoch)) };
             }
         }
-        self.firsts().for_each(Raw::let_go);
-        self.cases().for_each(Raw::tell);
+        self.let_go();
         found.is_none()
     }
 
