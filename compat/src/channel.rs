@@ -7,7 +7,6 @@ use crate::here::with;
 use selvedge::channel as ours;
 use std::fmt;
 use std::iter::FusedIterator;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// The sending end.
@@ -30,50 +29,31 @@ fn pair<T>((tx, rx): (ours::Sender<T>, ours::Receiver<T>)) -> (Sender<T>, Receiv
     (Sender(tx), Receiver(rx))
 }
 
-// For now: selvedge has no timers yet, so a thread stands for each, and a sender that is never dropped for `never`.
-
 /// Nothing ever comes.
 pub fn never<T>() -> Receiver<T> {
-    let (tx, rx) = bounded(0);
-    std::mem::forget(tx);
-    rx
+    Receiver(ours::never())
 }
 
 /// One value, after that long.
 pub fn after(duration: Duration) -> Receiver<Instant> {
-    Instant::now().checked_add(duration).map_or_else(never, at)
+    Receiver(ours::after(duration))
 }
 
 /// One value, at that time.
 pub fn at(when: Instant) -> Receiver<Instant> {
-    let (tx, rx) = bounded(1);
-    let waiting = rx.clone();
-    thread::spawn(move || {
-        thread::sleep(when.saturating_duration_since(Instant::now()));
-        let _ = tx.try_send(when);
-        drop(waiting);
-        std::mem::forget(tx);
-    });
-    rx
+    Receiver(ours::at(when))
 }
 
 /// A value each time that so much time has passed.
 pub fn tick(period: Duration) -> Receiver<Instant> {
-    let Some(mut next) = Instant::now().checked_add(period) else { return never() };
-    let (tx, rx) = bounded(1);
-    thread::spawn(move || {
-        loop {
-            thread::sleep(next.saturating_duration_since(Instant::now()));
-            match tx.try_send(next) {
-                Err(TrySendError::Disconnected(_)) => return,
-                _ => next = Instant::now() + period,
-            }
-        }
-    });
-    rx
+    Receiver(ours::tick(period))
 }
 
 impl<T> Sender<T> {
+    /// Are the two ends of one channel?
+    pub fn same_channel(&self, other: &Self) -> bool {
+        self.0.same_channel(&other.0)
+    }
     /// Without waiting.
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         Ok(self.0.try_send(value)?)
@@ -96,6 +76,14 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
+    /// Are the two ends of one channel? All of `never` are.
+    pub fn same_channel(&self, other: &Self) -> bool {
+        self.0.same_channel(&other.0) || self.is_never() && other.is_never()
+    }
+    fn is_never(&self) -> bool {
+        // A rendezvous without senders would be closed.
+        self.capacity() == Some(0) && self.0.senders() == 0 && !self.0.is_closed()
+    }
     /// Without waiting.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         Ok(self.0.try_recv()?)
@@ -144,10 +132,6 @@ macro_rules! both_ends {
             /// How many it can have.
             pub fn capacity(&self) -> Option<usize> {
                 self.0.capacity()
-            }
-            /// Are the two ends of one channel?
-            pub fn same_channel(&self, other: &Self) -> bool {
-                self.0.same_channel(&other.0)
             }
         }
         impl<T> Clone for $name<T> {
