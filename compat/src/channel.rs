@@ -9,6 +9,9 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::time::{Duration, Instant};
 
+/// How long a value may take to be made.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// The sending end.
 pub struct Sender<T>(pub(crate) ours::Sender<T>);
 
@@ -84,9 +87,20 @@ impl<T> Receiver<T> {
         // A rendezvous without senders would be closed.
         self.capacity() == Some(0) && self.0.senders() == 0 && !self.0.is_closed()
     }
-    /// Without waiting.
+    /// Without waiting; but at a rendezvous, where a select has a send, for the value that is made when that is chosen.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        Ok(self.0.try_recv()?)
+        match self.0.try_recv() {
+            Err(ours::TryRecvError::Empty)
+                if self.capacity() == Some(0) && self.0.waiting_senders() > 0 =>
+            {
+                // Another receiver may be quicker.
+                self.recv_timeout(MOMENT).map_err(|e| match e {
+                    RecvTimeoutError::Timeout => TryRecvError::Empty,
+                    RecvTimeoutError::Disconnected => TryRecvError::Disconnected,
+                })
+            }
+            received => Ok(received?),
+        }
     }
     /// Waits for a value.
     pub fn recv(&self) -> Result<T, RecvError> {

@@ -12,9 +12,12 @@ use selvedge::Context;
 use selvedge::channel::{Case, RecvArm, ReserveArm, Select as Ours, SelectError};
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a poll sleeps.
+/// How often a poll yields, and how long it sleeps then.
+const YIELDS: usize = 100;
 const MOMENT: Duration = Duration::from_micros(100);
 
 /// One operation of a select: what it is at, its index, and the address that tells whether the right end completes it.
@@ -84,9 +87,11 @@ fn run<'a>(handles: &[Handle<'a>], until: Until, biased: bool) -> Option<Selecte
 }
 
 fn poll_ready(handles: &[Handle<'_>], until: Until, biased: bool) -> Option<usize> {
-    // Another one is first each time.
-    let mut turn = Instant::now().elapsed().subsec_nanos() as usize;
-    loop {
+    // Another one is first each time, of all that poll.
+    static TURNS: AtomicUsize = AtomicUsize::new(0);
+    for looks in 0.. {
+        // ORDERING: Relaxed. Any number will do.
+        let turn = TURNS.fetch_add(1, Relaxed);
         let first = if biased || handles.is_empty() { 0 } else { turn % handles.len() };
         let (before, after) = handles.split_at(first);
         if let Some(ready) = after.iter().chain(before).find(|(handle, ..)| handle.is_ready()) {
@@ -95,10 +100,11 @@ fn poll_ready(handles: &[Handle<'_>], until: Until, biased: bool) -> Option<usiz
         match until {
             Until::Now => return None,
             Until::At(deadline) if Instant::now() >= deadline => return None,
-            _ => std::thread::sleep(MOMENT),
+            _ if looks < YIELDS => thread::yield_now(),
+            _ => thread::sleep(MOMENT),
         }
-        turn += 1;
     }
+    unreachable!("it polls for ever")
 }
 
 /// Without waiting.
@@ -289,7 +295,7 @@ impl fmt::Debug for SelectedOperation<'_> {
 impl Drop for SelectedOperation<'_> {
     fn drop(&mut self) {
         assert!(
-            self.arm.is_none() || std::thread::panicking(),
+            self.arm.is_none() || thread::panicking(),
             "a selected operation was dropped without being completed"
         );
     }
