@@ -516,7 +516,7 @@ impl<T, S: Storage<T>> Core<T, S> {
             return self.send_to_full(value);
         }
         let mut value = Some(value);
-        if full && self.look_for_room(cx.me(), &mut value) {
+        if full && self.look_for_room(cx.me(), deadline, &mut value) {
             return Ok(());
         }
         let value = match self.push_now(value.take().expect("not sent yet")) {
@@ -548,7 +548,7 @@ impl<T, S: Storage<T>> Core<T, S> {
             QuickRecv::Empty => true,
             QuickRecv::Noticed => false,
         };
-        if let Some(value) = empty.then(|| self.look_for_value(cx.me())).flatten() {
+        if let Some(value) = empty.then(|| self.look_for_value(cx.me(), deadline)).flatten() {
             return Ok(value);
         }
         match self.pop_now() {
@@ -573,7 +573,12 @@ impl<T, S: Storage<T>> Core<T, S> {
         }
     }
 
-    fn look_for_room(&self, me: &Participant, value: &mut Option<T>) -> bool {
+    fn look_for_room(
+        &self,
+        me: &Participant,
+        deadline: Option<Instant>,
+        value: &mut Option<T>,
+    ) -> bool {
         let mut look = || {
             if self.storage.0.seems_full(&self.tail) {
                 // Also when it is closed: then there is nothing to look for.
@@ -593,13 +598,13 @@ impl<T, S: Storage<T>> Core<T, S> {
             }
         };
         let sent = match self.storage.0.capacity() {
-            Some(1) => me.look_briefly(look),
-            _ => me.look(|| self.tail.index(), &mut look),
+            Some(1) => me.look_briefly(deadline, look),
+            _ => me.look(deadline, || self.tail.index(), &mut look),
         };
         sent == Some(true)
     }
 
-    fn look_for_value(&self, me: &Participant) -> Option<T> {
+    fn look_for_value(&self, me: &Participant, deadline: Option<Instant>) -> Option<T> {
         let mut look = || {
             if self.storage.0.seems_empty(&self.head.0, &self.tail) {
                 return (self.tail.flags() & CLOSED != 0).then_some(None);
@@ -608,8 +613,8 @@ impl<T, S: Storage<T>> Core<T, S> {
             self.storage.0.pop(&mut head).map(Some)
         };
         match self.storage.0.capacity() {
-            Some(1) => me.look_briefly(look),
-            _ => me.look(|| self.head.0.index(), &mut look),
+            Some(1) => me.look_briefly(deadline, look),
+            _ => me.look(deadline, || self.head.0.index(), &mut look),
         }
         .flatten()
     }

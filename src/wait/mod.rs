@@ -264,7 +264,7 @@ fn doze(me: &Participant, epoch: Epoch, deadline: Option<Instant>, looks: bool) 
     if let Some(baton) = baton {
         baton.release(deadline.map(|at| Deadline { at, waiter, epoch }));
     }
-    let seen = if looks { me.look_at_own_wait(|| state.outcome()) } else { None };
+    let seen = if looks { me.look_at_own_wait(deadline, || state.outcome()) } else { None };
     let outcome = seen.unwrap_or_else(|| park(waiter, epoch, deadline, baton));
     if let Some(baton) = baton {
         take_turn(record);
