@@ -12,6 +12,11 @@ pub fn barging() -> Runtime {
     Runtime::builder().schedule(Schedule::new().hand_over_after(None)).build()
 }
 
+/// The same, whose threads look for a while before they queue at a channel.
+pub fn looking() -> Runtime {
+    Runtime::builder().schedule(Schedule::new().hand_over_after(None).looks(1)).build()
+}
+
 /// A runtime whose every contended release hands over.
 pub fn fair() -> Runtime {
     Runtime::builder().schedule(Schedule::new().hand_over_after(None).fair(true)).build()

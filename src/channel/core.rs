@@ -587,7 +587,7 @@ impl<T, S: Storage<T>> Core<T, S> {
             match self.push_at_once(value.take()?) {
                 Quick::Done => Some(true),
                 Quick::Full(back) => {
-                    *value = Some(back);
+                    *value = Some(back).filter(|_| !planted("look-keeps-what-did-not-go"));
                     None
                 }
                 Quick::Noticed(back) => {
@@ -610,7 +610,8 @@ impl<T, S: Storage<T>> Core<T, S> {
                 return (self.tail.flags() & CLOSED != 0).then_some(None);
             }
             let mut head = self.head.0.try_lock_quiet()?;
-            self.storage.0.pop(&mut head).map(Some)
+            let value = self.storage.0.pop(&mut head)?;
+            (!planted("look-loses-what-it-finds")).then_some(Some(value))
         };
         match self.storage.0.capacity() {
             Some(1) => me.look_briefly(deadline, look),
