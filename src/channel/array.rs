@@ -114,12 +114,12 @@ impl<T> Storage<T> for Array<T> {
     }
 
     #[inline(always)]
-    fn pop(&self, head: &mut Held<'_, Place>) -> Option<T> {
+    fn pop_into(&self, head: &mut Held<'_, Place>, into: &mut Option<T>) {
         let (h, place) = (head.index(), head.part(|p| p.0));
         let slot = self.slot(place);
         // ORDERING: Acquire, E1.
         if slot.stamp.load(Acquire) != 2 * h + 1 && !Self::is_after_all(slot, 2 * h + 1) {
-            return None;
+            return;
         }
         // ORDERING: Release, E2.
         let free = || slot.stamp.store(2 * (h + self.slots.len() as u64), Release);
@@ -130,13 +130,12 @@ impl<T> Storage<T> for Array<T> {
         // SAFETY: the slot is this holder's (E1).
         let value = slot.value.with(|v| unsafe { v.read() });
         // SAFETY: it has a value, which nobody reads again (E1).
-        let value = unsafe { value.assume_init() };
+        *into = Some(unsafe { value.assume_init() });
         if !early {
             free();
         }
         head.set_index(h + 1);
         head.part(|p| p.0 = self.after(place));
-        Some(value)
     }
 
     fn each(&self, (head, t): (&mut Held<'_, Place>, u64), f: &mut dyn FnMut(&mut T)) {

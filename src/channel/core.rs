@@ -203,13 +203,6 @@ enum Quick<T> {
     Noticed(T),
 }
 
-/// The same for a receiver.
-enum QuickRecv<T> {
-    Done(T),
-    Empty,
-    Noticed,
-}
-
 impl<T, S: Storage<T>> Core<T, S> {
     pub(super) fn new(storage: S, traits: Traits) -> Self {
         let Traits { label, policy, deliver_pending } = traits;
@@ -274,30 +267,16 @@ impl<T, S: Storage<T>> Core<T, S> {
         }
     }
 
-    /// As `push_at_once`.
+    /// As `push_at_once`. False: take both sides; else there was a value, or none.
     #[inline(always)]
-    fn pop_at_once(&self) -> QuickRecv<T> {
+    fn pop_at_once(&self, into: &mut Option<T>) -> bool {
         let head = if S::NONE { None } else { self.head.0.try_lock_quiet() };
-        match head {
-            Some(head) => self.pop_from(head),
-            None => QuickRecv::Noticed,
-        }
+        head.map(|mut head| self.storage.0.pop_into(&mut head, into)).is_some()
     }
 
-    fn pop_after(&self) -> QuickRecv<T> {
+    fn pop_after(&self, into: &mut Option<T>) -> bool {
         let head = if S::NONE { None } else { self.head.0.lock_quiet() };
-        match head {
-            Some(head) => self.pop_from(head),
-            None => QuickRecv::Noticed,
-        }
-    }
-
-    #[inline(always)]
-    fn pop_from(&self, mut head: Held<'_, S::Head>) -> QuickRecv<T> {
-        match self.storage.0.pop(&mut head) {
-            Some(value) => QuickRecv::Done(value),
-            None => QuickRecv::Empty,
-        }
+        head.map(|mut head| self.storage.0.pop_into(&mut head, into)).is_some()
     }
 
     /// Sends if that takes no wait.
@@ -432,13 +411,14 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     #[inline(always)]
     pub(super) fn try_recv(&self, id: Option<Id>) -> Result<T, TryRecvError> {
-        match self.pop_at_once() {
-            QuickRecv::Done(value) => Ok(value),
-            QuickRecv::Empty => self.try_recv_contended(true),
-            QuickRecv::Noticed if id.is_some_and(|id| self.has_left(Kind::Receive, id)) => {
+        let mut value = None;
+        let looked = self.pop_at_once(&mut value);
+        match value {
+            Some(value) => Ok(value),
+            None if !looked && id.is_some_and(|id| self.has_left(Kind::Receive, id)) => {
                 Err(TryRecvError::Closed)
             }
-            QuickRecv::Noticed => self.try_recv_contended(false),
+            None => came(|into| self.try_recv_contended(looked, into)),
         }
     }
 
@@ -457,12 +437,13 @@ impl<T, S: Storage<T>> Core<T, S> {
     }
 
     #[cold]
-    fn try_recv_contended(&self, empty: bool) -> Result<T, TryRecvError> {
-        match if empty { QuickRecv::Empty } else { self.pop_after() } {
-            QuickRecv::Done(value) => Ok(value),
+    fn try_recv_contended(&self, empty: bool, into: &mut Option<T>) -> Result<(), TryRecvError> {
+        let empty = empty || self.pop_after(into);
+        match into {
+            Some(_) => Ok(()),
             // Closed or not is the other side's to say.
-            QuickRecv::Empty if self.tail.flags() & CLOSED == 0 => Err(TryRecvError::Empty),
-            QuickRecv::Empty | QuickRecv::Noticed => self.pop_now(),
+            None if empty && self.tail.flags() & CLOSED == 0 => Err(TryRecvError::Empty),
+            None => self.pop_now().map(|value| *into = Some(value)),
         }
     }
 
@@ -491,11 +472,12 @@ impl<T, S: Storage<T>> Core<T, S> {
         deadline: Option<Instant>,
         id: Id,
     ) -> Result<T, RecvError> {
-        match self.pop_at_once() {
-            QuickRecv::Done(value) => Ok(value),
-            QuickRecv::Empty => self.recv_contended(cx, deadline, true),
-            QuickRecv::Noticed if self.has_left(Kind::Receive, id) => Err(RecvError::Closed),
-            QuickRecv::Noticed => self.recv_contended(cx, deadline, false),
+        let mut value = None;
+        let looked = self.pop_at_once(&mut value);
+        match value {
+            Some(value) => Ok(value),
+            None if !looked && self.has_left(Kind::Receive, id) => Err(RecvError::Closed),
+            None => came(|into| self.recv_contended(cx, deadline, looked, into)),
         }
     }
 
@@ -542,17 +524,20 @@ impl<T, S: Storage<T>> Core<T, S> {
         cx: &mut dyn Context,
         deadline: Option<Instant>,
         empty: bool,
-    ) -> Result<T, RecvError> {
-        let empty = match if empty { QuickRecv::Empty } else { self.pop_after() } {
-            QuickRecv::Done(value) => return Ok(value),
-            QuickRecv::Empty => true,
-            QuickRecv::Noticed => false,
-        };
-        if let Some(value) = empty.then(|| self.look_for_value(cx.me(), deadline)).flatten() {
-            return Ok(value);
+        into: &mut Option<T>,
+    ) -> Result<(), RecvError> {
+        let empty = empty || self.pop_after(into);
+        if empty && into.is_none() {
+            *into = self.look_for_value(cx.me(), deadline);
+        }
+        if into.is_some() {
+            return Ok(());
         }
         match self.pop_now() {
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                *into = Some(value);
+                return Ok(());
+            }
             Err(TryRecvError::Closed) => return Err(RecvError::Closed),
             Err(TryRecvError::Empty) => {}
         }
@@ -563,7 +548,8 @@ impl<T, S: Storage<T>> Core<T, S> {
             (End::Done, _) => {
                 site.found.set(Found::Nothing);
                 // SAFETY: put in by `enqueue`, or by who claimed the wait as granted (node I3); `found` says that it is out.
-                Ok(unsafe { site.node.take() })
+                *into = Some(unsafe { site.node.take() });
+                Ok(())
             }
             (End::Interrupted, _) => Err(RecvError::Interrupted),
             (End::TimedOut, _) => Err(RecvError::TimedOut),
@@ -650,6 +636,15 @@ fn why_not<T>(found: Found, end: End) -> Option<fn(T) -> SendError<T>> {
         (_, End::WouldBlock) => SendError::WouldBlock,
         (_, End::Deadlock(_)) => unreachable!("a send waits for no thread"),
     })
+}
+
+/// What a slow path left behind. It says by itself whether: a whole `Result` from there, and the value of a quick path would
+/// be copied into one too.
+#[inline(always)]
+fn came<T, E>(from: impl FnOnce(&mut Option<T>) -> Result<(), E>) -> Result<T, E> {
+    let mut value = None;
+    from(&mut value)?;
+    Ok(value.expect("success leaves a value"))
 }
 
 impl<T, S: Storage<T>> Drop for Core<T, S> {

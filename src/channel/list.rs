@@ -247,31 +247,32 @@ impl<T> Storage<T> for List<T> {
     }
 
     #[inline(always)]
-    fn pop(&self, head: &mut Held<'_, At<T>>) -> Option<T> {
+    fn pop_into(&self, head: &mut Held<'_, At<T>>, into: &mut Option<T>) {
         if head.part(|at| at.slot) == Block::<T>::N && !self.shrink(head) {
-            return None;
+            return;
         }
-        let value = head.part(|at| {
+        let found = head.part(|at| {
             // SAFETY: the head's block lives (I1); the next one, if it was used up.
             let slot = unsafe { at.slot() };
             // ORDERING: Acquire, E1.
             if slot.full.load(Acquire) == 0 && !Self::is_full_after_all(slot) {
-                return None;
+                return false;
             }
             // SAFETY: the slot is this holder's (E1).
             let value = slot.value.with(|v| unsafe { v.read() });
             // SAFETY: it has a value, which nobody reads again (E1).
-            let value = unsafe { value.assume_init() };
+            *into = Some(unsafe { value.assume_init() });
             if !planted("block-keeps-its-marks") {
                 // ORDERING: Relaxed. For when the block is used again: E3.
                 slot.full.store(0, Relaxed);
             }
             at.slot += 1;
-            Some(value)
-        })?;
-        let h = head.index();
-        head.set_index(h + 1);
-        Some(value)
+            true
+        });
+        if found {
+            let h = head.index();
+            head.set_index(h + 1);
+        }
     }
 
     fn each(&self, (head, t): (&mut Held<'_, At<T>>, u64), f: &mut dyn FnMut(&mut T)) {

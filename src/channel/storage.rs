@@ -17,8 +17,17 @@ pub(super) trait Storage<T> {
     fn capacity(&self) -> Option<usize>;
     /// Puts a value in, or gives it back: then the storage was full at some moment of the call.
     fn push(&self, tail: &mut Held<'_, Self::Tail>, value: T) -> Result<(), T>;
-    /// Takes the oldest value out; none: the storage was empty at some moment of the call.
-    fn pop(&self, head: &mut Held<'_, Self::Head>) -> Option<T>;
+    /// Takes the oldest value out, straight to where the caller wants it, which is empty still: moved on from here, a large
+    /// one would be copied before each of the stores that let others in. Nothing comes: the storage was empty at some
+    /// moment of the call.
+    fn pop_into(&self, head: &mut Held<'_, Self::Head>, into: &mut Option<T>);
+    /// The same.
+    #[inline(always)]
+    fn pop(&self, head: &mut Held<'_, Self::Head>) -> Option<T> {
+        let mut value = None;
+        self.pop_into(head, &mut value);
+        value
+    }
     /// Each value that is in, oldest first. Both sides are held: the head, and the tail with this index.
     fn each(&self, sides: (&mut Held<'_, Self::Head>, u64), f: &mut dyn FnMut(&mut T));
     /// A hint for who holds nothing: a push may fail.
@@ -46,9 +55,7 @@ impl<T> Storage<T> for Zero {
     fn push(&self, _: &mut Held<'_, ()>, value: T) -> Result<(), T> {
         Err(value)
     }
-    fn pop(&self, _: &mut Held<'_, ()>) -> Option<T> {
-        None
-    }
+    fn pop_into(&self, _: &mut Held<'_, ()>, _: &mut Option<T>) {}
     fn each(&self, _: (&mut Held<'_, ()>, u64), _: &mut dyn FnMut(&mut T)) {}
     fn seems_full(&self, _: &Side<()>) -> bool {
         true
