@@ -501,14 +501,19 @@ impl<T, S: Storage<T>> Core<T, S> {
         if full && self.look_for_room(cx.me(), deadline, &mut value) {
             return Ok(());
         }
-        let value = match self.push_now(value.take().expect("not sent yet")) {
-            Ok(()) => return Ok(()),
-            Err(Refused::Closed(value)) => return Err(SendError::Closed(value)),
-            Err(Refused::Full(value)) if self.policy != Policy::Wait => {
-                return self.send_to_full(value);
-            }
-            Err(Refused::Full(value)) => value,
-        };
+        let mut value = value.take().expect("not sent yet");
+        // It was full, and nothing is to notice: there is no need to take both sides before the wait does.
+        let waits = self.policy == Policy::Wait && (full || S::NONE) && self.tail.flags() == 0;
+        if !waits {
+            value = match self.push_now(value) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Closed(value)) => return Err(SendError::Closed(value)),
+                Err(Refused::Full(value)) if self.policy != Policy::Wait => {
+                    return self.send_to_full(value);
+                }
+                Err(Refused::Full(value)) => value,
+            };
+        }
         let on = Blocker::new(BlockerKind::Send, self.label.clone());
         let site = Sending::new(self, value);
         let end = wait::wait_at(cx, &site, &on, deadline);
@@ -533,13 +538,16 @@ impl<T, S: Storage<T>> Core<T, S> {
         if into.is_some() {
             return Ok(());
         }
-        match self.pop_now() {
-            Ok(value) => {
-                *into = Some(value);
-                return Ok(());
+        // As in `send_contended`.
+        if !empty || (self.tail.flags() & CLOSED) | self.head.0.flags() != 0 {
+            match self.pop_now() {
+                Ok(value) => {
+                    *into = Some(value);
+                    return Ok(());
+                }
+                Err(TryRecvError::Closed) => return Err(RecvError::Closed),
+                Err(TryRecvError::Empty) => {}
             }
-            Err(TryRecvError::Closed) => return Err(RecvError::Closed),
-            Err(TryRecvError::Empty) => {}
         }
         let on = Blocker::new(BlockerKind::Receive, self.label.clone());
         let site = Receiving::new(self);
