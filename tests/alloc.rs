@@ -1,6 +1,7 @@
 //! Blocking and unblocking allocate nothing: locks, condition-waits, notifications, sleeps, yields, deadlines, signals' ends
-//! of waits aside from the payload itself. A test binary of its own, since it counts the whole process's allocations.
+//! of waits aside from the payload itself. Nor do channels, but for the blocks of unbounded ones. A test binary of its own, since it counts the whole process's allocations.
 
+use selvedge::channel;
 use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, sleep_until, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
@@ -91,6 +92,36 @@ fn in_mode(vm: Runtime) -> u64 {
     count
 }
 
+fn allocations(f: impl FnOnce()) -> u64 {
+    COUNT.store(0, Relaxed);
+    ON.store(true, Relaxed);
+    f();
+    ON.store(false, Relaxed);
+    COUNT.load(Relaxed)
+}
+
+fn channels_allocate_blocks() {
+    let (tx, rx) = channel::bounded(8);
+    let through = |n| {
+        for i in 0..n {
+            tx.try_send(i).unwrap();
+            assert_eq!(rx.try_recv(), Ok(i));
+        }
+    };
+    assert_eq!(allocations(|| through(1_000)), 0, "bounded");
+
+    let (tx, rx) = channel::unbounded();
+    let pile = |n| (0..n).for_each(|i| tx.try_send(i).unwrap());
+    let take = |n| (0..n).for_each(|i| assert_eq!(rx.try_recv(), Ok(i)));
+    // 64 slots of 16 bytes, then twice as many each time until 1024.
+    assert_eq!(allocations(|| pile(64 + 128 + 256 + 512 + 1024 + 1024)), 5);
+    assert_eq!(allocations(|| take(3008)), 0);
+    let waves = || (0..100).for_each(|_| (pile(500), take(500)).0);
+    waves();
+    assert_eq!(allocations(waves), 0, "used blocks do");
+}
+
+/// One test: another one's thread would be counted too.
 #[test]
 fn blocking_allocates_nothing() {
     // The counter counts.
@@ -100,4 +131,5 @@ fn blocking_allocates_nothing() {
     assert!(COUNT.swap(0, Relaxed) > 0);
     assert_eq!(in_mode(Runtime::new()), 0, "in parallel");
     assert_eq!(in_mode(Runtime::builder().baton(true).build()), 0, "under the baton");
+    channels_allocate_blocks();
 }

@@ -92,6 +92,28 @@ fn what_nobody_received_is_dropped_with_the_last_receiver() {
     }
 }
 
+/// Waves, each larger than the one before, none of them received to its end: blocks of all sizes, new ones and used ones.
+#[test]
+fn what_piles_up_comes_in_order_and_is_dropped_once() {
+    let (tx, rx) = channel::unbounded();
+    let (mut sent, mut got) = (0, 0);
+    let ledger = Ledger::new(12_000);
+    for wave in [10, 100, 1_000, 4_000, 10, 1_000, 5_000] {
+        fill(&tx, &ledger, sent..sent + wave);
+        sent += wave;
+        while got < sent - wave / 4 {
+            assert_eq!(rx.try_recv().unwrap().n, got);
+            got += 1;
+        }
+        let mut there = Vec::new();
+        rx.visit(|v| there.push(v.n));
+        assert!(there.into_iter().eq(got..sent));
+    }
+    drop((tx, rx));
+    assert!(ledger.drops()[..sent].iter().all(|n| *n == 1));
+    assert!(ledger.drops()[sent..].iter().all(|n| *n == 0));
+}
+
 #[test]
 fn what_is_left_outlives_the_senders() {
     for (tx, rx) in stores() {

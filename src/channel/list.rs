@@ -19,7 +19,8 @@
 //! E4. "Empty" is said after a fence: of two threads that each put a value somewhere, and then find empty where the other put
 //!     its own, one is wrong, and the fences tell it so.
 //!
-//! A block is allocated under the tail's lock, once per `N` values, if `spare` has none.
+//! A block is allocated under the tail's lock, if `spare` has none: once per `N` values, and less and less often where values
+//! pile up, for then each is twice as large as the one before, up to `MOST`.
 
 use super::side::{Held, Side};
 use super::storage::Storage;
@@ -33,13 +34,16 @@ pub(super) struct List<T> {
 }
 
 const SPARE: usize = if cfg!(selvedge_loom) { 1 } else { 4 };
-/// A block has as many slots as fit into so many bytes, within bounds.
+/// A block has as many slots as fit into so many bytes, within bounds; a large one as many as into these.
 const BYTES: usize = 8192;
+const MANY_BYTES: usize = 16384;
 
 /// The head of an allocation, whose slots follow.
 #[repr(C)]
 struct Block<T> {
     next: AtomicPtr<Block<T>>,
+    /// How many slots. Never changes.
+    size: usize,
     slots: [Slot<T>; 0],
 }
 
@@ -48,10 +52,11 @@ struct Slot<T> {
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
-/// Where a side stands: its block, and the next slot in it.
+/// Where a side stands: its block, the next slot in it, and how many it has.
 pub(super) struct At<T> {
     block: *mut Block<T>,
     slot: usize,
+    size: usize,
 }
 
 // SAFETY: blocks are reached by the holders of the sides (I1, I2), values by E1.
@@ -63,9 +68,16 @@ unsafe impl<T: Send> Send for At<T> {}
 
 impl<T> At<T> {
     /// # Safety
+    /// The block lives.
+    unsafe fn begin(block: *mut Block<T>) -> Self {
+        // SAFETY: the caller's promise.
+        let size = unsafe { (*block).size };
+        Self { block, slot: 0, size }
+    }
+    /// # Safety
     /// The block lives, and is not used up.
     unsafe fn slot<'a>(&self) -> &'a Slot<T> {
-        debug_assert!(self.slot < Block::<T>::N, "a slot of the block");
+        debug_assert!(self.slot < self.size, "a slot of the block");
         // SAFETY: the caller's promise.
         let slot = unsafe { Block::slot(self.block, self.slot) };
         // SAFETY: as above.
@@ -85,8 +97,18 @@ impl<T> Block<T> {
         }
     };
 
-    fn layout() -> Layout {
-        let slots = Layout::array::<Slot<T>>(Self::N);
+    /// Slots of the largest ones.
+    const MOST: usize = if cfg!(any(selvedge_loom, selvedge_shuttle)) {
+        Self::N
+    } else {
+        match MANY_BYTES / size_of::<Slot<T>>() {
+            n if n > Self::N => n,
+            _ => Self::N,
+        }
+    };
+
+    fn layout(size: usize) -> Layout {
+        let slots = Layout::array::<Slot<T>>(size);
         let all = slots.and_then(|slots| Layout::new::<Self>().extend(slots));
         match all {
             Ok((layout, _)) => layout,
@@ -97,7 +119,7 @@ impl<T> Block<T> {
     /// The `n`-th slot.
     ///
     /// # Safety
-    /// The block is allocated, and `n` below `N`.
+    /// The block is allocated, and `n` below its size.
     unsafe fn slot(this: *mut Self, n: usize) -> *mut Slot<T> {
         // SAFETY: the caller's promise.
         let slots = unsafe { &raw mut (*this).slots };
@@ -105,16 +127,16 @@ impl<T> Block<T> {
         unsafe { slots.cast::<Slot<T>>().add(n) }
     }
 
-    fn make() -> *mut Self {
-        let layout = Self::layout();
+    fn make(size: usize) -> *mut Self {
+        let layout = Self::layout(size);
         // SAFETY: a head is not of size 0.
         let block = unsafe { alloc(layout) }.cast::<Self>();
         if block.is_null() {
             handle_alloc_error(layout);
         }
         // SAFETY: allocated, and nobody else's.
-        unsafe { block.write(Self { next: AtomicPtr::new(null_mut()), slots: [] }) };
-        for n in 0..Self::N {
+        unsafe { block.write(Self { next: AtomicPtr::new(null_mut()), size, slots: [] }) };
+        for n in 0..size {
             let value = UnsafeCell::new(MaybeUninit::uninit());
             // SAFETY: as above.
             let slot = unsafe { Self::slot(block, n) };
@@ -129,7 +151,9 @@ impl<T> Block<T> {
     /// # Safety
     /// The block was made by `make`, nobody else has it, and no slot has a value.
     unsafe fn end(this: *mut Self) {
-        for n in 0..Self::N {
+        // SAFETY: the caller's promise.
+        let size = unsafe { (*this).size };
+        for n in 0..size {
             // SAFETY: the caller's promise.
             let slot = unsafe { Self::slot(this, n) };
             // SAFETY: as above. The model checker's cells have something to drop.
@@ -138,7 +162,7 @@ impl<T> Block<T> {
         // SAFETY: as above.
         unsafe { this.drop_in_place() };
         // SAFETY: as above.
-        unsafe { dealloc(this.cast(), Self::layout()) };
+        unsafe { dealloc(this.cast(), Self::layout(size)) };
     }
 }
 
@@ -169,13 +193,14 @@ impl<T> List<T> {
             place.store(null_mut(), Relaxed);
             Some(block)
         });
-        let block = taken.unwrap_or_else(Block::make);
         tail.part(|at| {
+            let block = taken.unwrap_or_else(|| Block::make((2 * at.size).min(Block::<T>::MOST)));
             // SAFETY: the tail's block lives (I1).
             let next = unsafe { &(*at.block).next };
             // ORDERING: Release, E2.
             next.store(block, Release);
-            *at = At { block, slot: 0 };
+            // SAFETY: as above, of the new one.
+            *at = unsafe { At::begin(block) };
         });
     }
 
@@ -196,7 +221,8 @@ impl<T> List<T> {
                 return false;
             }
         }
-        head.part(|at| *at = At { block: next, slot: 0 });
+        // SAFETY: the head's block lives (I1), which this is now.
+        head.part(|at| *at = unsafe { At::begin(next) });
         if !planted("block-keeps-its-next") {
             // ORDERING: Relaxed. The block is ours alone (I1); E3 publishes it.
             place.store(null_mut(), Relaxed);
@@ -220,8 +246,8 @@ impl<T> Storage<T> for List<T> {
     type Head = At<T>;
 
     fn sides(&self) -> (Side<At<T>>, Side<At<T>>) {
-        let block = Block::make();
-        (Side::new(At { block, slot: 0 }), Side::new(At { block, slot: 0 }))
+        let (block, size) = (Block::make(Block::<T>::N), Block::<T>::N);
+        (Side::new(At { block, slot: 0, size }), Side::new(At { block, slot: 0, size }))
     }
     fn capacity(&self) -> Option<usize> {
         None
@@ -229,7 +255,7 @@ impl<T> Storage<T> for List<T> {
 
     #[inline(always)]
     fn push(&self, tail: &mut Held<'_, At<T>>, value: T) -> Result<(), T> {
-        if tail.part(|at| at.slot) == Block::<T>::N {
+        if tail.part(|at| at.slot == at.size) {
             self.grow(tail);
         }
         tail.part(|at| {
@@ -248,7 +274,7 @@ impl<T> Storage<T> for List<T> {
 
     #[inline(always)]
     fn pop_into(&self, head: &mut Held<'_, At<T>>, into: &mut Option<T>) {
-        if head.part(|at| at.slot) == Block::<T>::N && !self.shrink(head) {
+        if head.part(|at| at.slot == at.size) && !self.shrink(head) {
             return;
         }
         let found = head.part(|at| {
@@ -278,11 +304,13 @@ impl<T> Storage<T> for List<T> {
     fn each(&self, (head, t): (&mut Held<'_, At<T>>, u64), f: &mut dyn FnMut(&mut T)) {
         let (mut at, mut h) = (head.part(|at| At { ..*at }), head.index());
         while h < t {
-            if at.slot == Block::<T>::N {
+            if at.slot == at.size {
                 // SAFETY: the head's block lives, and those that follow it (I1).
                 let next = unsafe { &(*at.block).next };
                 // ORDERING: Relaxed. Both sides are held, so the tail's last holder has published it (side E1).
-                at = At { block: next.load(Relaxed), slot: 0 };
+                let next = next.load(Relaxed);
+                // SAFETY: as above.
+                at = unsafe { At::begin(next) };
             }
             // SAFETY: a block between head and tail, and a slot of it.
             let slot = unsafe { at.slot() };

@@ -237,7 +237,8 @@ impl<T> Sender<T> {
     /// Everything before happens-before the return of the receive that gets the value.
     /// # Cost
     /// There is room, and nobody waits: one compare-exchange. An unbounded channel allocates once in 8 to 64 values (64: of a few
-    /// words), unless it has a used block left.
+    /// words), less often where they pile up, unless it has a used block left. It keeps four of those: up to
+    /// 64 KiB, more if 8 values are larger than 8 KiB.
     #[inline(always)]
     pub fn send<C: Context>(&self, cx: &mut C, value: T) -> Result<(), SendError<T>> {
         each!(&self.0.of, core => core.send(cx, value, None, self.0.id))
