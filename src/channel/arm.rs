@@ -47,7 +47,7 @@ pub(super) mod sealed {
     /// What a select needs of an arm.
     pub trait Raw {
         fn receives(&self) -> bool;
-        /// Which channel, by address.
+        /// Which channel, by its rank.
         fn key(&self) -> usize;
         /// What it waits for, for who asks.
         fn label(&self) -> LabelRef;
@@ -204,7 +204,7 @@ impl<T> Raw for Arm<'_, T> {
         self.deed == Deed::Receive
     }
     fn key(&self) -> usize {
-        each!(self.flavor, core => Arc::as_ptr(core).addr())
+        each!(self.flavor, core => core.rank.get())
     }
     fn label(&self) -> LabelRef {
         each!(self.flavor, core => core.label.clone())

@@ -48,7 +48,7 @@ use super::handle::{Book, Ends, Id};
 use super::node::{Nodes, Taken, Tell};
 use super::side::{CLOSED, ENDED, Held, PROMISED, Side, WAITERS};
 use super::storage::Storage;
-use crate::shim::{AtomicU64, UnsafeCell, planted};
+use crate::shim::{AtomicU64, Rank, UnsafeCell, planted};
 use crate::thread::{Blocker, BlockerKind, Context, LabelRef, Participant};
 use crate::wait::{self, End};
 use std::time::Instant;
@@ -76,6 +76,8 @@ pub(super) struct Core<T, S: Storage<T>> {
     /// Handles that can send, and that can receive.
     handles: [AtomicU64; 2],
     book: Book,
+    /// Which channel it is: the order of a select's locks.
+    pub(super) rank: Rank,
 }
 
 /// What a send to a full channel does.
@@ -211,7 +213,7 @@ impl<T, S: Storage<T>> Core<T, S> {
         let (watchers, places) = (Nodes::new(), UnsafeCell::new(0));
         let handles = [AtomicU64::new(1), AtomicU64::new(1)];
         let (head, storage) = (Apart(head), Apart(storage));
-        let book = Book::new();
+        let (book, rank) = (Book::new(), Rank::new());
         Self {
             tail,
             receivers,
@@ -225,6 +227,7 @@ impl<T, S: Storage<T>> Core<T, S> {
             deliver_pending,
             handles,
             book,
+            rank,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Select: one of several sends and receives, whichever can be done first.
 //!
 //! 1. Each arm is tried, in a random order or in theirs.
-//! 2. None could, one after the other: the locks of all channels are taken, by address, each channel once, head before tail
+//! 2. None could, one after the other: the locks of all channels are taken, by rank, each channel once, head before tail
 //!    (core). Each arm is looked at again, so that "none" is true of all at one moment. To wait, all queue before the locks
 //!    are given back.
 //! 3. The wait is over: each arm leaves its queue, under its channel's lock. The one by which the wait was claimed has won.
@@ -279,7 +279,7 @@ impl<'a> Select<'a> {
 /// A select that waits.
 struct Choosing<'s, 'a> {
     select: &'s Select<'a>,
-    /// The places of the arms, by the address of their channel.
+    /// The places of the arms, by the rank of their channel.
     order: &'s [usize],
     /// The number of the arm.
     chosen: Cell<Option<usize>>,

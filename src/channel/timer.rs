@@ -24,7 +24,7 @@ use super::node::{Node, Nodes};
 use super::side::{CLOSED, Held, LEFT, Side};
 use super::{Builder, Receiver};
 use crate::park::{Entry, Waiter};
-use crate::shim::{self, Arc, AtomicU64, Ordering::*, planted};
+use crate::shim::{self, Arc, AtomicU64, Ordering::*, Rank, planted};
 use crate::thread::{Blocker, BlockerKind, Context, Hands, LabelRef};
 use crate::wait::{self, End, Site};
 pub(super) use arm::TimerArm;
@@ -124,6 +124,7 @@ impl Builder {
             label: self.traits.label,
             receivers: AtomicU64::new(1),
             book: Book::new(),
+            rank: Rank::new(),
         };
         Receiver(Handle::new(Source::Timer(Arc::new(timer))))
     }
@@ -137,6 +138,7 @@ pub(super) struct Timer<T> {
     pub(super) label: LabelRef,
     receivers: AtomicU64,
     book: Book,
+    pub(super) rank: Rank,
 }
 
 struct Events {

@@ -72,6 +72,26 @@ pub(crate) fn back_off(n: u32, pauses: u32) {
     }
 }
 
+/// Puts what has it into an order that lasts: natively by address; for a checker by age, since an address is another one in
+/// each execution.
+pub(crate) struct Rank(#[cfg(any(selvedge_loom, selvedge_shuttle))] u64);
+
+impl Rank {
+    pub(crate) fn new() -> Self {
+        Self(
+            #[cfg(any(selvedge_loom, selvedge_shuttle))]
+            unique(),
+        )
+    }
+    /// No other one alive has this number; it is not 0.
+    pub(crate) fn get(&self) -> usize {
+        #[cfg(any(selvedge_loom, selvedge_shuttle))]
+        return self.0 as usize;
+        #[cfg(not(any(selvedge_loom, selvedge_shuttle)))]
+        std::ptr::from_ref(self).addr()
+    }
+}
+
 /// A number that no other call in this process got.
 pub(crate) fn unique() -> u64 {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);

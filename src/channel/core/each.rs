@@ -32,6 +32,6 @@ impl<T, S: Storage<T>> Core<T, S> {
         self.stored(&mut both, f);
         self.senders.each(false, f);
         // SAFETY: the type of this channel's values; the caller's promise.
-        unsafe { hands.each(std::ptr::from_ref(self).addr(), f) };
+        unsafe { hands.each(self.rank.get(), f) };
     }
 }

@@ -113,7 +113,7 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
 
 impl<T, S: Storage<T>> InHand for Sending<'_, T, S> {
     fn channels(&self, f: &mut dyn FnMut(usize)) {
-        f(std::ptr::from_ref(self.core).addr());
+        f(self.core.rank.get());
     }
     unsafe fn each(&self, waiter: &Waiter, _: usize, f: *mut ()) {
         let has = match self.found.get() {
@@ -193,7 +193,7 @@ impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
 
 impl<T, S: Storage<T>> InHand for Receiving<'_, T, S> {
     fn channels(&self, f: &mut dyn FnMut(usize)) {
-        f(std::ptr::from_ref(self.core).addr());
+        f(self.core.rank.get());
     }
     unsafe fn each(&self, waiter: &Waiter, _: usize, f: *mut ()) {
         let has = match self.found.get() {

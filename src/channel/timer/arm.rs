@@ -59,7 +59,7 @@ impl<T> Raw for TimerArm<'_, T> {
         true
     }
     fn key(&self) -> usize {
-        (&raw const *self.timer).addr()
+        self.timer.rank.get()
     }
     fn label(&self) -> LabelRef {
         self.timer.label.clone()
