@@ -36,9 +36,13 @@ impl<C: sealed::Case + ?Sized> Case for C {}
 pub(super) mod sealed {
     use super::{Epoch, Instant, LabelRef, Waiter};
 
-    /// Which wait of which thread.
+    /// Which wait of which thread; and did it have a place in the queue, to which it goes back?
     #[derive(Clone, Copy)]
-    pub struct Wait(pub(in super::super) &'static Waiter, pub(in super::super) Epoch);
+    pub struct Wait(
+        pub(in super::super) &'static Waiter,
+        pub(in super::super) Epoch,
+        pub(in super::super) bool,
+    );
 
     pub trait Case {
         fn raw(&self) -> &dyn Raw;
@@ -112,8 +116,6 @@ struct Arm<'a, T> {
     deed: Deed,
     node: Node<T>,
     state: Cell<State>,
-    /// It had a place in the queue, to which it goes back.
-    again: Cell<bool>,
     guard: RefCell<Option<Guard<'a, T>>>,
     told: Cell<Option<Told<T>>>,
     /// A value that lost its place (`core/policy`).
@@ -138,9 +140,8 @@ impl<'a, T> Arm<'a, T> {
     /// `gone`: of a handle that has left.
     fn new(flavor: &'a Flavor<T>, deed: Deed, node: Node<T>, gone: bool) -> Self {
         let state = Cell::new(if gone { State::Closed } else { State::Open });
-        let (again, guard) = (Cell::new(false), RefCell::new(None));
-        let (told, lost) = (Cell::new(None), Cell::new(None));
-        Self { flavor, deed, node, state, again, guard, told, lost }
+        let (guard, told, lost) = (RefCell::new(None), Cell::new(None), Cell::new(None));
+        Self { flavor, deed, node, state, guard, told, lost }
     }
 
     /// Takes the value out of the node.
@@ -271,10 +272,10 @@ impl<T> Raw for Arm<'_, T> {
     }
 
     unsafe fn queue(&self, guard: *const (), wait: Wait) {
-        let again = self.again.replace(true);
+        let Wait(waiter, epoch, again) = wait;
         self.state.set(State::Queued);
         with!(self, guard, core, both => {
-            let link = |q: &Nodes<T>| q.push_among(&self.node, (wait.0, wait.1), again);
+            let link = |q: &Nodes<T>| q.push_among(&self.node, (waiter, epoch), again);
             match self.deed {
                 Deed::Receive => core.queue_receiver(both, link),
                 Deed::Send | Deed::Reserve => core.queue_sender(both, link),

@@ -221,7 +221,8 @@ impl<'a> Select<'a> {
         order.iter_mut().enumerate().for_each(|(n, place)| *place = n);
         // The places as well: the arms of one channel keep their order.
         order.sort_unstable_by_key(|&n| (self.case(n).key(), n));
-        f(&Choosing { select: self, order, chosen: Cell::new(None) })
+        let (chosen, again) = (Cell::new(None), Cell::new(false));
+        f(&Choosing { select: self, order, chosen, again })
     }
 
     /// Waits until an arm can be done, does it, and gives its number: the arm's `complete` has what came of it.
@@ -283,6 +284,8 @@ struct Choosing<'s, 'a> {
     order: &'s [usize],
     /// The number of the arm.
     chosen: Cell<Option<usize>>,
+    /// It was asked for something meanwhile: its arms go back to their places.
+    again: Cell<bool>,
 }
 
 impl Choosing<'_, '_> {
@@ -330,11 +333,15 @@ impl Site for Choosing<'_, '_> {
         let found = self.look();
         self.chosen.set(found);
         if found.is_none() {
+            let again = self.again.replace(true) && !planted("select-loses-its-place");
+            let again = again || planted("select-jumps-the-line");
+            let wait = Wait(waiter, entry.epoch, again);
             // Receives first: who wants a place meets receivers that come, and these are its own.
             let (first, then) = (self.cases(), self.cases());
             for case in first.filter(|c| c.receives()).chain(then.filter(|c| !c.receives())) {
-                // SAFETY: the guard of the first arm of its channel, which holds; arms are borrowed as long as the select, and `granted` or `dequeue` makes them leave.
-                unsafe { case.queue(self.guard(case), Wait(waiter, entry.epoch)) };
+                // SAFETY: the guard of the first arm of its channel, which holds. Arms are borrowed as long as the select, and
+                // `granted` or `dequeue` makes them leave.
+                unsafe { case.queue(self.guard(case), wait) };
             }
         }
         self.let_go();

@@ -20,8 +20,6 @@ pub(in crate::channel) struct TimerArm<'a, T> {
     /// It was chosen.
     found: Cell<Option<Look>>,
     queued: Cell<bool>,
-    /// It had a place in the queue, to which it goes back.
-    again: Cell<bool>,
     guard: RefCell<Option<Held<'a, Events>>>,
 }
 
@@ -29,8 +27,8 @@ impl<'a, T> TimerArm<'a, T> {
     /// `gone`: of a handle that has left.
     pub(in crate::channel) fn new(timer: &'a Timer<T>, gone: bool) -> Self {
         let (node, found) = (Node::empty(), Cell::new(gone.then_some(Look::Closed)));
-        let (queued, again) = (Cell::new(false), Cell::new(false));
-        Self { timer, node, start: Instant::now(), found, queued, again, guard: RefCell::new(None) }
+        let (queued, guard) = (Cell::new(false), RefCell::new(None));
+        Self { timer, node, start: Instant::now(), found, queued, guard }
     }
 
     fn note(&self, look: Look) -> bool {
@@ -91,7 +89,7 @@ impl<T> Raw for TimerArm<'_, T> {
 
     unsafe fn queue(&self, _: *const (), wait: Wait) {
         self.queued.set(true);
-        self.timer.waiting.push_among(&self.node, (wait.0, wait.1), self.again.replace(true));
+        self.timer.waiting.push_among(&self.node, (wait.0, wait.1), wait.2);
     }
 
     fn leave(&self, _: bool) -> bool {
