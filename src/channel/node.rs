@@ -16,7 +16,7 @@ use super::error::{RecvError, SendError};
 use crate::park::{Entry, Epoch, Outcome, Waiter, Wake};
 use crate::shim::{UnsafeCell, planted};
 use std::mem::MaybeUninit;
-use std::ptr::null;
+use std::ptr::{self, null};
 use std::task::Waker;
 
 /// One wait of one thread at one channel, or one of its several.
@@ -319,11 +319,11 @@ impl<T> Nodes<T> {
         self.ends(|e| e.len -= 1);
     }
 
-    /// The first one that wants one of these, unlinked. It lives as long as the side's lock is held (I2).
-    fn pop(&self, wants: impl Fn(Wants) -> bool) -> Option<(*const Node<T>, Who)> {
+    /// The first one that fits, unlinked. It lives as long as the side's lock is held (I2).
+    fn pop(&self, fits: impl Fn(Wants, Who) -> bool) -> Option<(*const Node<T>, Who)> {
         let mut at = self.ends(|e| e.front);
         // SAFETY: a linked node lives (I2), and `wants` never changes.
-        while !at.is_null() && !wants(unsafe { (*at).wants }) {
+        while !at.is_null() && !fits(unsafe { (*at).wants }, self.links(at, |l| l.who)) {
             at = self.links(at, |l| l.next);
         }
         if at.is_null() {
@@ -362,7 +362,7 @@ impl<T> Nodes<T> {
 
     /// Gives a value to the receiver that waits longest; or it comes back: nobody waits.
     pub(super) fn give(&self, mut value: T) -> Result<Tell<T>, T> {
-        while let Some((node, who)) = self.pop(|_| true) {
+        while let Some((node, who)) = self.pop(|_, _| true) {
             // SAFETY: a popped node lives until its thread has had the lock (I2).
             let slot = unsafe { &*node };
             let granted = || self.claim(node, who, Outcome::Granted);
@@ -384,7 +384,7 @@ impl<T> Nodes<T> {
     /// Takes the value of the sender that waits longest, or lets it have a place, if that is what it wants. Without `places`:
     /// of the one that waits longest with a value.
     pub(super) fn take(&self, places: bool) -> Option<Taken<T>> {
-        while let Some((node, who)) = self.pop(|wants| places || wants == Wants::Value) {
+        while let Some((node, who)) = self.pop(|wants, _| places || wants == Wants::Value) {
             // SAFETY: a popped node lives until its thread has had the lock (I2).
             let sender = unsafe { &*node };
             if sender.wants == Wants::Place {
@@ -411,9 +411,26 @@ impl<T> Nodes<T> {
         None
     }
 
-    /// Lets the one that waits longest for a place have it.
-    pub(super) fn take_place(&self) -> Option<Tell<T>> {
-        while let Some((node, who)) = self.pop(|wants| wants == Wants::Place) {
+    /// How many nodes a select has here.
+    fn nodes_of(&self, who: Who) -> usize {
+        let Who::Among(its, _) = who else { return 0 };
+        if planted("select-meets-itself") {
+            return 0;
+        }
+        let (mut n, mut at) = (0, self.ends(|e| e.front));
+        while !at.is_null() {
+            let (next, who) = self.links(at, |l| (l.next, l.who));
+            n += usize::from(matches!(who, Who::Among(waiter, _) if ptr::eq(waiter, its)));
+            at = next;
+        }
+        n
+    }
+
+    /// Lets the one that waits longest for a place have it, of those for whom one of `free` receivers is another one: a select
+    /// is none for itself.
+    pub(super) fn take_place(&self, receivers: &Self, free: usize) -> Option<Tell<T>> {
+        let met = |who| receivers.nodes_of(who) < free;
+        while let Some((node, who)) = self.pop(|wants, who| wants == Wants::Place && met(who)) {
             if let Some(tell) = self.claim(node, who, Outcome::Granted) {
                 return Some(tell);
             }
@@ -458,7 +475,7 @@ impl<T> Nodes<T> {
 
     /// Wakes the one that waits longest to see for itself.
     pub(super) fn wake_one(&self) -> Option<Tell<T>> {
-        while let Some((node, who)) = self.pop(|_| true) {
+        while let Some((node, who)) = self.pop(|_, _| true) {
             if let Some(tell) = self.claim(node, who, Outcome::Woken) {
                 return Some(tell);
             }
