@@ -168,7 +168,7 @@ impl<T, S: Storage<T>> Both<'_, T, S> {
     }
     /// How many of them may come out.
     fn inside(&self) -> usize {
-        if self.is_sealed() { 0 } else { self.len() as usize }
+        if self.is_sealed() { 0 } else { self.len() as usize + self.core.senders.alone() }
     }
     fn pop(&mut self) -> Option<T> {
         self.core.storage.0.pop(self.head.as_mut()?)
@@ -630,7 +630,7 @@ impl<T, S: Storage<T>> Core<T, S> {
     pub(super) fn waiting(&self, end: Kind) -> usize {
         let _both = self.both();
         match end {
-            Kind::Send => self.senders.len(),
+            Kind::Send => self.senders.len() - self.senders.alone(),
             Kind::Receive => self.receivers.len(),
         }
     }

@@ -510,9 +510,10 @@ macro_rules! both_ends {
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
             }
-            /// As [`len`](Self::len). A rendezvous is both empty and full.
+            /// As [`len`](Self::len). A rendezvous is always full, and empty unless the value of a [`Permit`] waits in it.
+            /// Places that are promised do not count.
             pub fn is_full(&self) -> bool {
-                self.capacity() == Some(self.len())
+                self.capacity().is_some_and(|n| n <= self.len())
             }
             /// How many values it has room for; none: it is unbounded.
             pub fn capacity(&self) -> Option<usize> {

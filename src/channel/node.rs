@@ -134,6 +134,8 @@ struct Ends<T> {
     /// Places given out.
     turns: u64,
     len: usize,
+    /// Of these, values that wait by themselves.
+    alone: usize,
 }
 
 // SAFETY: reached under the side's lock only (I1); what the nodes hold may move to other threads.
@@ -193,7 +195,7 @@ pub(super) enum Taken<T> {
 
 impl<T> Nodes<T> {
     pub(super) fn new() -> Self {
-        Self(UnsafeCell::new(Ends { front: null(), back: null(), turns: 0, len: 0 }))
+        Self(UnsafeCell::new(Ends { front: null(), back: null(), turns: 0, len: 0, alone: 0 }))
     }
 
     fn ends<R>(&self, f: impl FnOnce(&mut Ends<T>) -> R) -> R {
@@ -214,6 +216,10 @@ impl<T> Nodes<T> {
 
     pub(super) fn len(&self) -> usize {
         self.ends(|e| e.len)
+    }
+    /// How many values wait by themselves.
+    pub(super) fn alone(&self) -> usize {
+        self.ends(|e| e.alone)
     }
 
     /// Links a node, whose thread has begun its wait: at the back, or `again` where it was.
@@ -236,6 +242,7 @@ impl<T> Nodes<T> {
         // SAFETY: it belongs to who pops it (I2), and lives until then.
         let node = unsafe { &*Box::into_raw(node) };
         self.link(node, Who::Nobody, false);
+        self.ends(|e| e.alone += usize::from(node.then.is_none()));
     }
 
     /// A task queues, or queues still: then it keeps its place, and is woken by this waker. The old one is for after the lock.
@@ -304,10 +311,12 @@ impl<T> Nodes<T> {
     }
 
     fn unlink(&self, node: *const Node<T>) {
-        let (prev, next) = self.links(node, |l| {
-            l.who = Who::Unlinked;
-            (l.prev, l.next)
+        let (prev, next, who) = self.links(node, |l| {
+            let who = std::mem::replace(&mut l.who, Who::Unlinked);
+            (l.prev, l.next, who)
         });
+        // SAFETY: a linked node lives (I2), and `then` does not change while it is linked.
+        let alone = matches!(who, Who::Nobody) && unsafe { (*node).then.is_none() };
         match prev.is_null() {
             true => self.ends(|e| e.front = next),
             false => self.links(prev, |l| l.next = next),
@@ -316,7 +325,10 @@ impl<T> Nodes<T> {
             true => self.ends(|e| e.back = prev),
             false => self.links(next, |l| l.prev = prev),
         }
-        self.ends(|e| e.len -= 1);
+        self.ends(|e| {
+            e.len -= 1;
+            e.alone -= usize::from(alone);
+        });
     }
 
     /// The first one that fits, unlinked. It lives as long as the side's lock is held (I2).

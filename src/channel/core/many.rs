@@ -80,6 +80,6 @@ impl<T, S: Storage<T>> Core<T, S> {
             return self.tail.index().saturating_sub(head) as usize;
         }
         let both = self.both();
-        both.inside() + self.senders.len()
+        both.inside() + self.senders.len() - self.senders.alone()
     }
 }
