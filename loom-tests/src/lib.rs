@@ -14,6 +14,8 @@
 #[cfg(selvedge_loom)]
 pub mod axioms;
 #[cfg(selvedge_loom)]
+pub mod choice;
+#[cfg(selvedge_loom)]
 mod harness;
 #[cfg(selvedge_loom)]
 pub mod history;

@@ -369,9 +369,11 @@ impl Pipe {
     }
     /// When all is over: nobody waits; how many values are left; then all are gone, each once.
     pub fn end(this: Arc<Self>) -> usize {
-        let Ok(Self { tx, rx, tokens, made, log: _ }) = Arc::try_unwrap(this) else {
-            panic!("somebody has the pipe still")
-        };
+        Arc::try_unwrap(this).unwrap_or_else(|_| panic!("somebody has the pipe still")).finish()
+    }
+    /// The same.
+    pub fn finish(self) -> usize {
+        let Self { tx, rx, tokens, made, log: _ } = self;
         assert_eq!((tx.waiting_senders(), rx.waiting_receivers()), (0, 0), "who waits is over");
         let left = rx.len();
         drop((tx, rx));

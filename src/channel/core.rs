@@ -303,7 +303,8 @@ impl<T, S: Storage<T>> Core<T, S> {
                 Err(back) => value = back,
             }
         }
-        if both.tail.has(PROMISED) && !both.has_room() {
+        let looks = !planted("sender-takes-a-promised-place");
+        if looks && both.tail.has(PROMISED) && !both.has_room() {
             return Err(Refused::Full(value));
         }
         self.storage.0.push(&mut both.tail, value).map_err(Refused::Full)?;
@@ -325,7 +326,7 @@ impl<T, S: Storage<T>> Core<T, S> {
         }
         let Some(value) = stored else {
             // No storage, or its places are all promised. Who wants only a place has nothing to give.
-            let taken = self.senders.take(false);
+            let taken = self.senders.take(planted("place-for-a-value"));
             both.flag_senders();
             return match taken? {
                 Taken::Value(value, tell) => {
@@ -356,7 +357,9 @@ impl<T, S: Storage<T>> Core<T, S> {
                 both.wake_watcher();
             }
             Some(Taken::Place(tell)) => {
-                both.promise();
+                if !planted("place-without-promise") {
+                    both.promise();
+                }
                 both.tell(tell);
             }
             None => {}

@@ -504,7 +504,7 @@ impl<T> Nodes<T> {
             // SAFETY: a linked node lives (I2); what is read of it here does not change while it is linked.
             let node = unsafe { &*at };
             let stays = match who {
-                Who::Nobody => pending || node.then.is_none(),
+                Who::Nobody => pending || node.then.is_none() && !planted("close-forgets-values"),
                 Who::Alone(..) | Who::Task => pending && node.wants == Wants::Value,
                 Who::Among(..) | Who::Unlinked => false,
             };

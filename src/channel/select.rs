@@ -305,7 +305,11 @@ impl Choosing<'_, '_> {
     /// With all locks held: the first arm that can be done, which is done.
     fn look(&self) -> Option<usize> {
         let mut places = 0..self.select.len;
+        let looks = !planted("select-looks-at-no-arm");
         let found = places.find(|&n| {
+            if !looks || n != 0 && planted("select-looks-at-one-arm") {
+                return false;
+            }
             let case = self.select.case(n);
             // SAFETY: the guard of the first arm of its channel, which holds.
             unsafe { case.look(self.guard(case)) }
@@ -315,7 +319,9 @@ impl Choosing<'_, '_> {
     /// Gives the locks back, and tells who is to be told.
     fn let_go(&self) {
         self.firsts().for_each(Raw::let_go);
-        self.cases().for_each(Raw::tell);
+        if !planted("select-tells-nobody") {
+            self.cases().for_each(Raw::tell);
+        }
     }
     fn leave(&self, granted: bool) {
         for n in 0..self.select.len {
@@ -329,7 +335,13 @@ impl Choosing<'_, '_> {
 
 impl Site for Choosing<'_, '_> {
     fn enqueue(&self, waiter: &'static Waiter, entry: Entry) -> bool {
-        self.firsts().for_each(Raw::hold);
+        let select = self.select;
+        if planted("select-locks-as-added") {
+            let cases = (0..select.len).map(|n| select.case(n));
+            cases.filter(|&case| self.guard(case) == case.guard()).for_each(Raw::hold);
+        } else {
+            self.firsts().for_each(Raw::hold);
+        }
         let found = self.look();
         self.chosen.set(found);
         if found.is_none() {

@@ -49,7 +49,7 @@ impl<T, S: Storage<T>> Both<'_, T, S> {
     }
     /// Keeps it no longer.
     fn give_up(&mut self) {
-        if self.core.capacity().is_some() {
+        if self.core.capacity().is_some() && !planted("promise-for-ever") {
             let left = self.places(|p| {
                 *p -= 1;
                 *p
@@ -77,9 +77,12 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     /// A place may have become free: who waits for one gets it.
     fn pass_on(&self, both: &mut Both<'_, T, S>) {
+        if planted("permit-passes-nothing-on") {
+            return;
+        }
         if S::NONE {
             self.promise_more(both);
-        } else if both.senders_queue() && both.has_room() && !planted("permit-passes-nothing-on") {
+        } else if both.senders_queue() && both.has_room() {
             self.refill(both);
         }
     }
@@ -87,6 +90,9 @@ impl<T, S: Storage<T>> Core<T, S> {
     /// Without storage: a receiver more waits than places are promised, so there is one for who wants it.
     pub(super) fn promise_more(&self, both: &mut Both<'_, T, S>) {
         if !S::NONE || !both.has_room() || both.is_closed() {
+            return;
+        }
+        if planted("receiver-promises-nothing") {
             return;
         }
         if let Some(tell) = self.senders.take_place(&self.receivers, both.free_receivers()) {
@@ -123,7 +129,7 @@ impl<T, S: Storage<T>> Core<T, S> {
     pub(in super::super) fn publish(&self, value: T, spare: Option<Box<Node<T>>>) -> Result<(), T> {
         let mut both = self.both();
         both.give_up();
-        if both.is_closed() {
+        if both.is_closed() && !planted("closed-channel-takes-values") {
             return Err(value);
         }
         match self.push_locked(&mut both, value) {
@@ -132,12 +138,18 @@ impl<T, S: Storage<T>> Core<T, S> {
                 let spare = spare.expect("a place was kept");
                 // SAFETY: it is empty, and nobody else's.
                 unsafe { spare.put(value) };
-                self.queue_sender(&mut both, |q| q.push_ownerless(spare));
+                if planted("late-value-is-lost") {
+                    drop(spare);
+                } else {
+                    self.queue_sender(&mut both, |q| q.push_ownerless(spare));
+                }
             }
             Err(Refused::Closed(_)) => unreachable!("looked at above"),
         }
         // If it went from hand to hand, it took no place.
-        self.pass_on(&mut both);
+        if !planted("published-place-is-lost") {
+            self.pass_on(&mut both);
+        }
         both.done();
         Ok(())
     }
