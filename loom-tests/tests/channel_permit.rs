@@ -83,7 +83,7 @@ fn a_permit_meets_a_close() {
     run(
         "channel_permit.vs_close",
         Some(3),
-        8,
+        13,
         &["!+ true 0", "!c true ", "c true "],
         1,
         [try_and_use, close],
@@ -96,7 +96,7 @@ fn a_permit_of_a_rendezvous_meets_a_close() {
     run(
         "channel_permit.vs_close_zero",
         Some(2),
-        170,
+        570,
         &["!+ got true ", "!c closed true ", "c closed true ", "f closed true "],
         0,
         [try_and_use, got, close],
@@ -106,19 +106,19 @@ fn a_permit_of_a_rendezvous_meets_a_close() {
 /// A receiver gets what is published. Bound 3.
 #[test]
 fn a_permit_meets_a_receiver() {
-    run("channel_permit.meet", Some(3), 110, &["!+ got "], 1, [hold_and_use, got]);
+    run("channel_permit.meet", Some(3), 300, &["!+ got "], 1, [hold_and_use, got]);
 }
 
 /// The same without a bound. Bound 3.
 #[test]
 fn a_permit_meets_a_receiver_of_a_list() {
-    run("channel_permit.meet_list", Some(3), 97, &["!+ got "], UNBOUNDED, [hold_and_use, got]);
+    run("channel_permit.meet_list", Some(3), 240, &["!+ got "], UNBOUNDED, [hold_and_use, got]);
 }
 
 /// A receiver that waits makes a place. Bound 3.
 #[test]
 fn a_permit_meets_a_receiver_without_storage() {
-    run("channel_permit.meet_zero", Some(3), 2_700, &["!+ got "], 0, [hold_and_use, got]);
+    run("channel_permit.meet_zero", Some(3), 3_100, &["!+ got "], 0, [hold_and_use, got]);
 }
 
 /// The receiver gives up between reservation and value: the value waits for the next one. Bound 3.
@@ -127,7 +127,7 @@ fn the_receiver_has_gone() {
     run(
         "channel_permit.late_receiver",
         Some(3),
-        31,
+        130,
         &["!+ 0 ", "!+ late 0", "f late "],
         0,
         [try_and_use, |pipe, me| pipe.wait(me, Wants::ValueUntil)],
@@ -140,7 +140,7 @@ fn a_value_that_nobody_has() {
     run(
         "channel_permit.ownerless",
         Some(2),
-        390,
+        2_300,
         &[
             "!+true 0 closed ",
             "!+true closed got ",
@@ -163,7 +163,7 @@ fn a_place_that_was_not_needed() {
     run(
         "channel_permit.pass_on",
         Some(2),
-        1_300,
+        4_500,
         &["!+ got !+ 1"],
         1,
         [hold_and_use, got, hold_and_use],
@@ -176,7 +176,7 @@ fn a_promised_place_is_taken() {
     run(
         "channel_permit.vs_send",
         Some(3),
-        16,
+        20,
         &["!+ f 0", "!+ f 1", "f + 0"],
         1,
         [try_and_use, |pipe, _| pipe.try_send().map_or("f", |()| "+").into()],
@@ -191,7 +191,7 @@ fn a_sender_gets_the_place() {
     run(
         "channel_permit.drop_vs_send",
         Some(3),
-        76,
+        66,
         &["! sent 0", "f sent 0"],
         1,
         [try_and_drop, send],
@@ -204,7 +204,7 @@ fn the_next_one_gets_the_place() {
     run(
         "channel_permit.drop_vs_reserve",
         Some(3),
-        83,
+        220,
         &["! !+ 0", "f !+ 0"],
         1,
         [try_and_drop, hold_and_use],
@@ -217,7 +217,7 @@ fn the_next_one_gets_the_receiver() {
     run(
         "channel_permit.drop_zero",
         Some(2),
-        1_400,
+        2_700,
         &["! got !+ ", "f got !+ "],
         0,
         [try_and_drop, got, hold_and_use],
@@ -232,7 +232,7 @@ fn two_reservations() {
     run(
         "channel_permit.two",
         heavy(),
-        570,
+        4_300,
         &["gotgot !+ !+ "],
         1,
         [|pipe, me| got(pipe, me) + &got(pipe, me), hold_and_use, hold_and_use],
@@ -245,7 +245,7 @@ fn two_reservations_without_storage() {
     run(
         "channel_permit.two_zero",
         heavy(),
-        1_700,
+        10_000,
         &["gotgot !+ !+ "],
         0,
         [|pipe, me| got(pipe, me) + &got(pipe, me), hold_and_use, hold_and_use],
@@ -255,7 +255,7 @@ fn two_reservations_without_storage() {
 /// All places are promised: a receiver gets the value of a sender that waits, behind who waits for a place. Bound 1.
 #[test]
 fn a_value_behind_a_place() {
-    check("channel_permit.behind", Some(1), 340, &["0 !+ sent 1"], || {
+    check("channel_permit.behind", Some(1), 350, &["0 !+ sent 1"], || {
         let vm = barging();
         let ([_, b, c], _) = seats(&vm);
         let pipe = Arc::new(Pipe::with_room(1, 0));
@@ -282,7 +282,7 @@ fn a_value_behind_a_place() {
 /// The last receiver goes while a place is promised: the value is thrown away with the channel, or back. Bound 3.
 #[test]
 fn the_last_receiver_goes() {
-    check("channel_permit.last_receiver", Some(3), 12, &["+", "c", "closed"], || {
+    check("channel_permit.last_receiver", Some(3), 37, &["+", "c", "closed"], || {
         let vm = barging();
         let ([_, b], _) = seats(&vm);
         let (tx, rx) = channel::bounded(1);
@@ -335,7 +335,7 @@ fn meet(
 fn a_reservation_meets_a_deadline() {
     meet(
         "channel_permit.vs_timeout",
-        46,
+        54,
         &["!+ 0  1", "late 0  "],
         |pipe, me| use_up(pipe, reserve_until(pipe, me)),
         |d| d.take(|pipe| pipe),
@@ -345,7 +345,7 @@ fn a_reservation_meets_a_deadline() {
 /// A signal. Bound 3.
 #[test]
 fn a_reservation_meets_a_signal() {
-    meet("channel_permit.vs_signal", 2_200, &["!+ 0  1", "signal 0  "], hold_and_use, |d| {
+    meet("channel_permit.vs_signal", 2_100, &["!+ 0  1", "signal 0  "], hold_and_use, |d| {
         d.signal();
         d.take(|pipe| pipe);
     });
@@ -354,7 +354,7 @@ fn a_reservation_meets_a_signal() {
 /// A shutdown. Bound 3.
 #[test]
 fn a_reservation_meets_shutdown() {
-    meet("channel_permit.vs_shutdown", 2_900, &["!+ 0  1", "shutdown 0  "], hold_and_use, |d| {
+    meet("channel_permit.vs_shutdown", 2_600, &["!+ 0  1", "shutdown 0  "], hold_and_use, |d| {
         d.shutdown();
         d.take(|pipe| pipe);
     });
@@ -363,7 +363,7 @@ fn a_reservation_meets_shutdown() {
 /// A request that anybody may answer. Bound 3.
 #[test]
 fn a_reservation_meets_a_proxy() {
-    meet("channel_permit.vs_proxy", 510, &["!+ 0 ? 1"], hold_and_use, |d| {
+    meet("channel_permit.vs_proxy", 530, &["!+ 0 ? 1"], hold_and_use, |d| {
         d.ask();
         d.take(|pipe| pipe);
     });
@@ -372,7 +372,7 @@ fn a_reservation_meets_a_proxy() {
 /// A request that ends the wait: it goes on. Bound 3.
 #[test]
 fn a_reservation_meets_serve() {
-    meet("channel_permit.vs_serve", 1_200, &["!+ 0 ! 1"], hold_and_use, |d| {
+    meet("channel_permit.vs_serve", 1_800, &["!+ 0 ! 1"], hold_and_use, |d| {
         d.ask_owner();
         d.take(|pipe| pipe);
     });
@@ -381,7 +381,7 @@ fn a_reservation_meets_serve() {
 /// A close. Bound 3.
 #[test]
 fn a_reservation_meets_a_close() {
-    meet("channel_permit.reserve_vs_close", 75, &["closed true0  "], hold_and_use, |d| {
+    meet("channel_permit.reserve_vs_close", 85, &["closed true0  "], hold_and_use, |d| {
         d.said += &d.s.tx.close().to_string();
         d.take(|pipe| pipe);
     });
@@ -525,7 +525,7 @@ fn reservations_and_values() {
     check(
         "channel_permit.linear",
         Some(2),
-        58,
+        100,
         &["!=0^-f=00-", "!=0^-f=10-", "!=0^0+=11-", "x-+=11-"],
         || {
             history([promise_and_keep, |p, me| {
@@ -541,7 +541,7 @@ fn values_pass_a_reservation() {
     check(
         "channel_permit.linear_hand",
         Some(2),
-        600,
+        840,
         &[
             "!=0^-f=00-",
             "!=0^-f=10-",
@@ -570,7 +570,7 @@ fn reservations_that_are_dropped() {
     check(
         "channel_permit.linear_drop",
         Some(2),
-        110,
+        160,
         &[
             "!d=0-+x0-",
             "!d=0-f!d--",

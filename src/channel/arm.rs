@@ -22,7 +22,7 @@ use super::storage::Zero;
 use super::timer::TimerArm;
 use super::{Receiver, Sender};
 use crate::park::{Epoch, Waiter};
-use crate::shim::{Arc, planted};
+use crate::shim::planted;
 use crate::thread::LabelRef;
 use sealed::{Raw, Wait};
 use std::cell::{Cell, RefCell};
