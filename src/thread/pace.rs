@@ -156,7 +156,8 @@ impl Participant {
         let numbers = self.pace().0.get();
         for step in 0..steps {
             // There a pause lets the others go as far as they can: looks with less before them would not be seen.
-            for _ in 0..if cfg!(selvedge_loom) { 0 } else { pauses(step) } {
+            let pauses = if cfg!(selvedge_loom) { 0 } else { pauses(step) };
+            for _ in 0..pauses {
                 shim::pause();
             }
             if let Some(r) = look() {
