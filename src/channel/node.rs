@@ -15,6 +15,7 @@
 use super::error::{RecvError, SendError};
 use crate::park::{Entry, Epoch, Outcome, Waiter, Wake};
 use crate::shim::{UnsafeCell, planted};
+use crate::thread::quietly;
 use std::mem::MaybeUninit;
 use std::ptr::{self, null};
 use std::task::Waker;
@@ -153,23 +154,31 @@ pub(super) enum Tell<T> {
 }
 
 impl<T> Tell<T> {
-    /// With no internal lock held: what is called is a VM's, or an executor's.
+    /// With no internal lock held: what is called is a VM's, or an executor's. It may be called by a thread that queues, or in
+    /// the middle of a close: so a panic of it ends there, and neither leaves a node behind nor others untold.
     pub(super) fn now(self) {
         match self {
             Self::Thread(wake) => wake.now(),
-            Self::Task(waker) => waker.wake(),
-            Self::Over(mut node, done) => match (node.then.take(), done) {
-                (None, _) => {}
-                // SAFETY: it was given, and the node is ours (I3).
-                (Some(Then::Received(then)), true) => then(Ok(unsafe { node.take() })),
-                (Some(Then::Received(then)), false) => then(Err(RecvError::Closed)),
-                (Some(Then::Sent(then)), true) => then(Ok(())),
-                (Some(Then::Sent(then)), false) => {
-                    // SAFETY: it was not taken, and the node is ours (I3).
-                    let value = unsafe { node.take() };
-                    then(Err(SendError::Closed(value)));
-                }
-            },
+            Self::Task(waker) => quietly(|| waker.wake()),
+            Self::Over(node, done) => quietly(|| node.call(done)),
+        }
+    }
+}
+
+impl<T> Node<T> {
+    /// Its operation was done, or else the channel is closed: says so, if anybody wants to know.
+    fn call(mut self: Box<Self>, done: bool) {
+        match (self.then.take(), done) {
+            (None, _) => {}
+            // SAFETY: it was given, and the node is ours (I3).
+            (Some(Then::Received(then)), true) => then(Ok(unsafe { self.take() })),
+            (Some(Then::Received(then)), false) => then(Err(RecvError::Closed)),
+            (Some(Then::Sent(then)), true) => then(Ok(())),
+            (Some(Then::Sent(then)), false) => {
+                // SAFETY: it was not taken, and the node is ours (I3).
+                let value = unsafe { self.take() };
+                then(Err(SendError::Closed(value)));
+            }
         }
     }
 }

@@ -13,8 +13,9 @@ use std::task::{Context, Poll};
 
 /// Where calls run: see [`Receiver::recv_then`]. A closure that takes the job is one.
 pub trait Executor {
-    /// Runs the job, now or later, on any thread. Called by whoever completes the operation, with no internal lock held; so it
-    /// should do no more than queue it, and not panic.
+    /// Runs the job, now or later, on any thread. Called by whoever completes the operation, with no internal lock held, at times
+    /// while that waits already; so it should do no more than queue it. If it panics, as a waker may, that ends here: the
+    /// operation is complete, and who completed it goes on. A job that is not run drops its value.
     fn execute(&self, job: Box<dyn FnOnce() + Send>);
 }
 
@@ -31,8 +32,7 @@ impl<T: Send + 'static> Receiver<T> {
     /// If the channel is closed, or is closed before a value comes, `f` gets [`RecvError::Closed`]. No other error.
     ///
     /// # Panics
-    /// Of a timer: nothing stands behind it that could call. An executor that panics does so in the thread that completes the
-    /// operation, after that.
+    /// Of a timer: nothing stands behind it that could call.
     /// # Cost
     /// Three allocations, and both locks of the channel.
     ///
@@ -89,9 +89,8 @@ impl<T: Send + 'static> Sender<T> {
     /// If the channel is closed, or is closed before there is room, `f` gets [`SendError::Closed`] with the value. No other
     /// error.
     ///
-    /// # Panics
-    /// An executor that panics does so in the thread that completes the operation, after that. The cost as of
-    /// [`recv_then`](Receiver::recv_then).
+    /// # Cost
+    /// As of [`recv_then`](Receiver::recv_then).
     pub fn send_then(
         &self,
         value: T,

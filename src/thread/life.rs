@@ -464,7 +464,21 @@ fn raise(panics: Vec<Box<dyn Any + Send>>) {
 
 /// Drops a value of the VM where a panic of its destructor has nowhere to go: the panic hook has reported it.
 pub(crate) fn drop_quietly<T>(value: T) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+    caught(|| drop(value));
+}
+
+/// Calls a stranger's function, in the same place.
+pub(crate) fn quietly(f: impl FnOnce()) {
+    if cfg!(selvedge_loom) {
+        // A panic in there says that the model has failed.
+        f();
+    } else {
+        caught(f);
+    }
+}
+
+fn caught(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
         // Its destructor could go on for ever.
         std::mem::forget(payload);
     }

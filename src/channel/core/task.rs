@@ -3,14 +3,16 @@
 //! I1. A task that would receive is a watcher (core I7): it is woken, and then takes what is there. One that goes without a value
 //!     although it was woken passes the wake-up on.
 //! I2. A task that would send queues with its value, like a thread. Its node is pinned, and leaves under the lock before it goes.
-//! I3. A waker is cloned before the locks are taken, and an old one dropped after: both are an executor's code.
+//! I3. A waker is cloned before the locks are taken, and an old one dropped after: both are an executor's code. From when a node
+//!     is linked until the future knows that, nothing of that unwinds: else the future would leave the node behind.
 
 use super::super::error::{RecvError, SendError, TrySendError};
 use super::super::node::{Node, Tell, Then};
 use super::super::storage::Storage;
 use super::{Core, Refused};
 use crate::shim::planted;
-use std::task::{Context, Poll, Waker};
+use crate::thread::drop_quietly;
+use std::task::{Context, Poll};
 
 impl<T, S: Storage<T>> Core<T, S> {
     /// A receive, or the watcher queues.
@@ -32,7 +34,7 @@ impl<T, S: Storage<T>> Core<T, S> {
         both.flag_receivers();
         self.promise_more(&mut both);
         both.done();
-        drop::<Option<Waker>>(old);
+        drop_quietly(old);
         Poll::Pending
     }
 
@@ -78,7 +80,7 @@ impl<T, S: Storage<T>> Core<T, S> {
             (true, _) => {
                 let old = self.senders.push_task(node, waker);
                 both.done();
-                drop(old);
+                drop_quietly(old);
                 Poll::Pending
             }
             (false, true) => {

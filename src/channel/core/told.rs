@@ -1,16 +1,18 @@
 //! Who is to be told, once both locks of a channel are given back.
 //!
 //! I1. The places from `told` to `len` have a `Tell`, the others none: of one value's way there are few, mostly none, and making this and
-//!     dropping it then costs one number.
+//!     dropping it then costs one number. `more` is made with the first one that finds no place: a select that queues by many arms
+//!     at one channel has one for each. It allocates under the locks, which nothing else does there.
 
 use super::super::node::Tell;
 use std::mem::MaybeUninit;
 
-/// See the module. Dropped with no internal lock held, it tells: if a waker or an executor panics, the others all the same.
+/// See the module. Dropped with no internal lock held, it tells; which does not unwind (`Tell::now`).
 pub(in super::super) struct Told<T> {
     told: usize,
     len: usize,
     places: [MaybeUninit<Tell<T>>; MOST],
+    more: MaybeUninit<Vec<Tell<T>>>,
 }
 
 const MOST: usize = 4;
@@ -18,32 +20,43 @@ const MOST: usize = 4;
 impl<T> Told<T> {
     #[inline(always)]
     pub(super) fn nobody() -> Self {
-        Self { told: 0, len: 0, places: [const { MaybeUninit::uninit() }; MOST] }
+        let places = [const { MaybeUninit::uninit() }; MOST];
+        Self { told: 0, len: 0, places, more: MaybeUninit::uninit() }
     }
 
     pub(super) fn add(&mut self, tell: Tell<T>) {
-        self.places.get_mut(self.len).expect("a value's way meets few").write(tell);
+        match self.places.get_mut(self.len) {
+            Some(place) => {
+                place.write(tell);
+            }
+            None => self.add_more(tell),
+        }
         self.len += 1;
     }
 
-    /// Tells those that are left, in their order.
     #[cold]
-    fn all(&mut self) {
-        struct Rest<'a, T>(&'a mut Told<T>);
-        impl<T> Drop for Rest<'_, T> {
-            fn drop(&mut self) {
-                self.0.each();
-            }
+    fn add_more(&mut self, tell: Tell<T>) {
+        if self.len == MOST {
+            self.more.write(Vec::new());
         }
-        Rest(self).0.each();
+        // SAFETY: made above, now or before (I1).
+        unsafe { self.more.assume_init_mut() }.push(tell);
     }
 
-    fn each(&mut self) {
-        while self.told < self.len {
+    /// Tells them in their order.
+    #[cold]
+    fn all(&mut self) {
+        while self.told < self.len.min(MOST) {
             let at = self.told;
             self.told += 1;
             // SAFETY: one of those, and read once (I1).
             unsafe { self.places[at].assume_init_read() }.now();
+        }
+        if self.told < self.len {
+            self.told = self.len;
+            // SAFETY: there are more than places, and it is read once (I1).
+            let more = unsafe { self.more.assume_init_read() };
+            more.into_iter().for_each(Tell::now);
         }
     }
 }
