@@ -327,6 +327,13 @@ impl Claim {
         (!w.waits()).then(|| w.outcome())
     }
 
+    /// Is there a wait that was granted, and that its thread has not ended? Own thread, or in a stopped world.
+    pub(crate) fn is_granted(&self) -> bool {
+        // ORDERING: Acquire, E1.
+        let w = Word(self.0.load(Acquire));
+        w.phase() == DONE && w.outcome() == Outcome::Granted
+    }
+
     /// Had the wait that is over been moved to the mutex's queue? Own thread only.
     pub(crate) fn was_moved(&self) -> bool {
         // ORDERING: Relaxed. Own thread only, after `outcome`.

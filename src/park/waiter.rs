@@ -99,7 +99,7 @@ impl Waiter {
 
     /// Was its wait granted, which it has not seen yet? In a stopped world, or for the own thread.
     pub(crate) fn is_granted(&self) -> bool {
-        self.claim.outcome() == Some(Outcome::Granted)
+        self.claim.is_granted()
     }
 
     /// Sleeps until `unpark`, a turn, or the deadline; may return early. Own thread only; `wait` alone calls it.

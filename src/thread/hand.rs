@@ -6,6 +6,7 @@
 //! I1. `Record::hand` and the links are written by the own thread, while it runs.
 //! I2. A link lives from before the wait is entered until after it was left, also across a request that is answered meanwhile;
 //!     waits inside that request are listed before it.
+//!     A hook may end the thread: then the record is another one's, and its list too, and the waits that are on leave it alone.
 //! I3. Others read the list in a stopped world only: no thread runs, so none writes.
 
 use super::record::{self, Record};
@@ -32,6 +33,8 @@ pub(crate) struct Link<'a> {
 /// Takes the entry out again.
 pub(crate) struct Held<'a> {
     record: &'static Record,
+    /// Whose the record was.
+    id: u64,
     next: *const Link<'static>,
     link: PhantomData<&'a ()>,
 }
@@ -43,13 +46,15 @@ impl<'a> Link<'a> {
     /// Lists it. Own thread only; the list is as before when the guard drops.
     pub(crate) fn hold<'l>(&'l self, record: &'static Record) -> Held<'l> {
         record.set_hand(std::ptr::from_ref(self).cast());
-        Held { record, next: self.next, link: PhantomData }
+        Held { record, id: record.id_bits(), next: self.next, link: PhantomData }
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.record.set_hand(self.next);
+        if self.record.id_bits() == self.id {
+            self.record.set_hand(self.next);
+        }
     }
 }
 

@@ -336,6 +336,10 @@ pub(crate) fn release(record: &'static Record) {
     // ORDERING: Relaxed. As `losses`: guards that are left over are void.
     record.losses.fetch_add(1, Relaxed);
     record.waiter.renew(None);
+    if !record.hand().is_null() {
+        // It ends in a hook of a wait (hand I2).
+        record.set_hand(null());
+    }
     let mut free = slab().free.lock();
     // SAFETY: under the slab's lock.
     let lives = record.lives.with(|l| unsafe { *l });

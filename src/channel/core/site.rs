@@ -1,7 +1,7 @@
 //! The two waits of a channel: how a thread queues behind what it did not get, and how it leaves.
 //!
-//! I1. `found` is the waiting thread's own. `Queued` at the end of the wait: it was granted, and who granted it took the node
-//!     out.
+//! I1. `found` is the waiting thread's own. `Queued` when the wait has ended: it was granted, and who granted it took the node
+//!     out; then it is `Done`, which does not depend on the claim word, of which nothing is left when the hooks run.
 //! I2. The node has a value that is this thread's to drop while `found` is `Nothing` or `Closed` in a send, `Queued` (and
 //!     granted) or `Done` in a receive. Who takes the value out says so in `found`.
 
@@ -19,7 +19,7 @@ use std::cell::Cell;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,
-    /// It queued, and has not left the queue by itself. If that stands when the wait is over, the wait was granted.
+    /// It queued, and has not left the queue by itself.
     Queued,
     /// What it wanted.
     Done,
@@ -101,6 +101,9 @@ impl<T, S: Storage<T>> Site for Sending<'_, T, S> {
         self.found.set(Found::Nothing);
         self.core.remove_sender(&self.node);
     }
+    fn granted(&self) {
+        self.found.set(Found::Done);
+    }
 
     fn in_hand(&self) -> Option<&dyn InHand> {
         Some(self)
@@ -180,6 +183,9 @@ impl<T, S: Storage<T>> Site for Receiving<'_, T, S> {
     fn dequeue(&self, _: &'static Waiter) {
         self.found.set(Found::Nothing);
         self.core.remove_receiver(&self.node);
+    }
+    fn granted(&self) {
+        self.found.set(Found::Done);
     }
 
     fn in_hand(&self) -> Option<&dyn InHand> {
