@@ -21,11 +21,8 @@ pub(crate) fn with<R>(operation: impl FnOnce(&mut Participant) -> R) -> R {
     impl Drop for Lent {
         fn drop(&mut self) {
             let lent = self.0.take();
-            // Without the local, or with another one in it: this one detaches.
-            let _ = HERE.try_with(|here| match here.take() {
-                None => here.set(lent),
-                first => here.set(first),
-            });
+            // In the place of one that an operation inside has left there. Without the local it detaches.
+            drop(HERE.try_with(|here| here.replace(lent)));
         }
     }
     let kept = HERE.try_with(Cell::take).ok().flatten();
