@@ -1,15 +1,20 @@
-//! Channels: selvedge's, under their Lisp names. They carry values as threads share them: a handle, no copy.
+//! Channels: selvedge's, under their Lisp names. They carry values as threads share them: a handle, no copy. Timers, monitors
+//! and mailboxes are channels too, into which Lisp puts nothing.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use selvedge::channel::{
     Builder, Receiver, RecvArm, RecvError, Select, SelectError, SendArm, SendError, Sender,
 };
+use selvedge::{Exit, Label};
 
 use crate::eval::Interp;
+use crate::mailbox::{Letter, Letters};
 use crate::print;
-use crate::threads::{self, Waitable, shut_down};
+use crate::promise::LispPromise;
+use crate::threads::{self, Waitable, failure, shut_down};
 use crate::value::{Res, Subr, Value, error, signal, wrong_type};
 use crate::world::World;
 
@@ -17,42 +22,116 @@ use crate::world::World;
 pub struct LispChan {
     /// The string it was given.
     pub name: Option<Value>,
-    sender: Sender<Value>,
-    receiver: Receiver<Value>,
+    pub source: Source,
+    /// None: nothing can be put.
+    sender: Option<Sender<Value>>,
+}
+
+/// What is taken from it.
+pub enum Source {
+    Values(Receiver<Value>),
+    /// Of a timer that was made then.
+    Times(Receiver<Instant>, Instant),
+    /// How this thread ended.
+    Exits(Receiver<Exit>, Value),
+    Letters(Letters),
+}
+
+macro_rules! each {
+    ($chan:expr, $rx:ident => $e:expr) => {
+        match &$chan.source {
+            Source::Values($rx) => $e,
+            Source::Times($rx, _) => $e,
+            Source::Exits($rx, _) => $e,
+            Source::Letters(mailbox) => {
+                let $rx = mailbox.channel();
+                $e
+            }
+        }
+    };
+}
+
+/// What comes through the crate's channels, as Lisp sees it.
+trait Taken {
+    fn lisp(self, chan: &LispChan, world: &World) -> Value;
+}
+
+impl Taken for Value {
+    fn lisp(self, _: &LispChan, _: &World) -> Value {
+        self
+    }
+}
+
+/// The seconds since the timer was made.
+impl Taken for Instant {
+    fn lisp(self, chan: &LispChan, _: &World) -> Value {
+        match chan.source {
+            Source::Times(_, made) => Value::float(self.duration_since(made).as_secs_f64()),
+            _ => unreachable!("instants come from timers"),
+        }
+    }
+}
+
+impl Taken for Exit {
+    fn lisp(self, chan: &LispChan, world: &World) -> Value {
+        match &chan.source {
+            Source::Exits(_, thread) => Value::cons(thread.clone(), failure(&self, world)),
+            _ => unreachable!("exits come from monitors"),
+        }
+    }
+}
+
+impl Taken for Letter {
+    fn lisp(self, _: &LispChan, _: &World) -> Value {
+        let (message, resolver) = self.into_parts();
+        Value::cons(Value::Promise(LispPromise::to_keep(resolver)), message)
+    }
 }
 
 impl LispChan {
-    /// With room for `capacity` values; None: for any number.
-    pub fn new(world: &World, capacity: Option<usize>, name: Option<Value>) -> Res<Arc<LispChan>> {
+    /// `make` makes the ends; Lisp knows a channel by its label.
+    pub fn new(
+        world: &World,
+        name: Option<Value>,
+        make: impl FnOnce(Label) -> (Source, Option<Sender<Value>>),
+    ) -> Res<Arc<LispChan>> {
         let tag = world.ids.next();
-        let builder = Builder::new().label(threads::label(&name, tag)?);
-        let (sender, receiver) = match capacity {
-            Some(n) => builder.bounded(n),
-            None => builder.unbounded(),
-        };
-        let new = Arc::new(LispChan { name, sender, receiver });
+        let (source, sender) = make(threads::label(&name, tag)?);
+        let new = Arc::new(LispChan { name, source, sender });
         world.registry.add_waitable(tag, Waitable::Chan(Arc::downgrade(&new)));
         Ok(new)
     }
 
     /// False: it was closed.
     pub fn close(&self) -> bool {
-        self.sender.close()
+        each!(self, rx => rx.close())
     }
 
     /// The values in it, taken without waiting.
     pub fn remains(&self) -> impl Iterator<Item = Value> {
-        self.receiver.try_iter()
+        let values = match &self.source {
+            Source::Values(rx) => Some(rx.try_iter()),
+            _ => None,
+        };
+        values.into_iter().flatten()
+    }
+
+    fn sender(&self) -> Res<&Sender<Value>> {
+        match &self.sender {
+            Some(sender) => Ok(sender),
+            None => error("Only what is not Lisp puts into this channel"),
+        }
     }
 }
 
 impl Interp<'_> {
     /// False: the channel is closed, the value is not in it.
     fn chan_put(&mut self, chan: &Arc<LispChan>, mut value: Value) -> Res<bool> {
+        let sender = chan.sender()?;
         loop {
             let sent = match self.limit {
-                None => chan.sender.send(self, value),
-                Some(limit) => chan.sender.send_until(self, value, limit),
+                None => sender.send(self, value),
+                Some(limit) => sender.send_until(self, value, limit),
             };
             value = match sent {
                 Ok(()) => return Ok(true),
@@ -70,11 +149,16 @@ impl Interp<'_> {
 
     /// None: the channel is closed and empty.
     fn chan_take(&mut self, chan: &Arc<LispChan>) -> Res<Option<Value>> {
+        let world = self.world.clone();
         loop {
-            let received = match self.limit {
-                None => chan.receiver.recv(self),
-                Some(limit) => chan.receiver.recv_until(self, limit),
-            };
+            // A monitor has no label.
+            self.thread.waits_for.set(Value::Chan(chan.clone()));
+            let received = each!(chan, rx => match self.limit {
+                None => rx.recv(self),
+                Some(limit) => rx.recv_until(self, limit),
+            }
+            .map(|taken| taken.lisp(chan, &world)));
+            self.thread.waits_for.set(Value::Nil);
             match received {
                 Ok(value) => return Ok(Some(value)),
                 Err(RecvError::Closed) => return Ok(None),
@@ -88,17 +172,14 @@ impl Interp<'_> {
 
     /// Does one of the ports' operations; gives its result and its channel.
     fn alts(&mut self, ports: &Value, how: &Alts) -> Res {
-        let ports = ports.to_vec()?.iter().map(port).collect::<Res<Vec<_>>>()?;
-        let chans =
-            Value::list(ports.iter().map(|(c, _)| Value::Chan(c.clone())).collect::<Vec<_>>());
-        let mut arms: Vec<Arm<'_>> = ports.iter().map(Arm::new).collect();
+        let world = self.world.clone();
+        let ports = ports.to_vec()?.iter().map(Port::new).collect::<Res<Vec<_>>>()?;
+        let shown = Value::list(ports.iter().map(Port::shown).collect::<Vec<_>>());
+        let mut arms = ports.iter().map(|p| p.arm(&world)).collect::<Res<Vec<_>>>()?;
         let chosen = loop {
             let mut select = Select::new();
             for arm in &mut arms {
-                select = match arm {
-                    Arm::Take(arm) => select.arm(arm),
-                    Arm::Put(arm) => select.arm(arm),
-                };
+                select = arm.join(select);
             }
             if how.priority {
                 select = select.biased();
@@ -115,22 +196,19 @@ impl Interp<'_> {
             if let Some(limit) = self.limit {
                 select = select.until(limit);
             }
-            self.thread.choosing.set(chans.clone());
+            self.thread.waits_for.set(shown.clone());
             let waited = select.wait(self);
-            self.thread.choosing.set(Value::Nil);
+            self.thread.waits_for.set(Value::Nil);
             match waited {
                 Ok(n) => break n,
                 Err(SelectError::Interrupted) => self.raise_pending()?,
-                Err(SelectError::TimedOut) => return timed_out(chans),
+                Err(SelectError::TimedOut) => return timed_out(shown),
                 Err(SelectError::ShutDown) => return shut_down(),
                 Err(e) => return error(e.to_string()),
             }
         };
-        let value = match arms.swap_remove(chosen) {
-            Arm::Take(arm) => arm.complete().unwrap_or_else(|_| how.closed.clone()),
-            Arm::Put(arm) => arm.complete().is_ok().into(),
-        };
-        Ok(Value::cons(value, Value::Chan(ports[chosen].0.clone())))
+        let result = arms.swap_remove(chosen).result()?;
+        Ok(Value::cons(result.unwrap_or_else(|| how.closed.clone()), ports[chosen].shown()))
     }
 
     /// Calls `f`, whose puts and takes are over in `time`, or when those around it must be.
@@ -147,7 +225,7 @@ impl Interp<'_> {
     }
 }
 
-fn timed_out<T>(on: Value) -> Res<T> {
+pub fn timed_out<T>(on: Value) -> Res<T> {
     signal("chan-timeout", [on])
 }
 
@@ -174,29 +252,88 @@ impl Alts {
     }
 }
 
-/// A channel to take from, or with a value to put.
-type Port = (Arc<LispChan>, Option<Value>);
+/// One of the operations of `alts`.
+enum Port {
+    Take(Arc<LispChan>),
+    Put(Arc<LispChan>, Value),
+    Wait(Arc<LispPromise>),
+}
 
-fn port(v: &Value) -> Res<Port> {
-    match v {
-        Value::Vector(pair) if pair.0.len() == 2 => {
-            Ok((chan(&pair.0[0].get())?.clone(), Some(pair.0[1].get())))
+impl Port {
+    fn new(v: &Value) -> Res<Port> {
+        Ok(match v {
+            Value::Vector(pair) if pair.0.len() == 2 => {
+                Port::Put(chan(&pair.0[0].get())?.clone(), pair.0[1].get())
+            }
+            Value::Promise(p) => Port::Wait(p.clone()),
+            v => Port::Take(chan(v)?.clone()),
+        })
+    }
+
+    fn shown(&self) -> Value {
+        match self {
+            Port::Take(c) | Port::Put(c, _) => Value::Chan(c.clone()),
+            Port::Wait(p) => Value::Promise(p.clone()),
         }
-        v => Ok((chan(v)?.clone(), None)),
+    }
+
+    fn arm<'a>(&'a self, world: &'a World) -> Res<Box<dyn Arm + 'a>> {
+        Ok(match self {
+            Port::Take(chan) => each!(chan, rx => Box::new(Take { arm: rx.arm(), chan, world })),
+            Port::Put(chan, value) => Box::new(Put(chan.sender()?.arm(value.clone()))),
+            Port::Wait(promise) => Box::new(Wait { arm: promise.reader().arm(), promise }),
+        })
     }
 }
 
-enum Arm<'a> {
-    Take(RecvArm<'a, Value>),
-    Put(SendArm<'a, Value>),
+/// An arm of a select, whatever it carries.
+trait Arm {
+    fn join<'s>(&'s mut self, select: Select<'s>) -> Select<'s>;
+    /// None: its channel is closed.
+    fn result(self: Box<Self>) -> Res<Option<Value>>;
 }
 
-impl<'a> Arm<'a> {
-    fn new((chan, value): &'a Port) -> Arm<'a> {
-        match value {
-            None => Arm::Take(chan.receiver.arm()),
-            Some(value) => Arm::Put(chan.sender.arm(value.clone())),
-        }
+struct Take<'a, T> {
+    arm: RecvArm<'a, T>,
+    chan: &'a LispChan,
+    world: &'a World,
+}
+
+impl<T: Taken> Arm for Take<'_, T> {
+    fn join<'s>(&'s mut self, select: Select<'s>) -> Select<'s> {
+        select.arm(&mut self.arm)
+    }
+
+    fn result(self: Box<Self>) -> Res<Option<Value>> {
+        let Take { arm, chan, world } = *self;
+        Ok(arm.complete().ok().map(|taken| taken.lisp(chan, world)))
+    }
+}
+
+struct Put<'a>(SendArm<'a, Value>);
+
+impl Arm for Put<'_> {
+    fn join<'s>(&'s mut self, select: Select<'s>) -> Select<'s> {
+        select.arm(&mut self.0)
+    }
+
+    fn result(self: Box<Self>) -> Res<Option<Value>> {
+        Ok(Some(self.0.complete().is_ok().into()))
+    }
+}
+
+struct Wait<'a> {
+    arm: RecvArm<'a, Infallible>,
+    promise: &'a Arc<LispPromise>,
+}
+
+impl Arm for Wait<'_> {
+    fn join<'s>(&'s mut self, select: Select<'s>) -> Select<'s> {
+        select.arm(&mut self.arm)
+    }
+
+    fn result(self: Box<Self>) -> Res<Option<Value>> {
+        self.promise.result().map(Some)
     }
 }
 
@@ -227,29 +364,76 @@ fn make_chan(cx: &Interp<'_>, a: &[Value]) -> Res {
         v if v.is_named("unbounded") => None,
         v => return wrong_type("wholenump", v),
     };
-    let mut name = None;
+    let (mut name, mut full) = (None, Full::Wait);
     for option in options.chunks(2) {
         match option {
             [key, value] if key.is_named(":name") => name = threads::name(Some(value))?,
+            [key, value] if key.is_named(":policy") => full = Full::new(value)?,
             other => return bad_option(other),
         }
     }
-    Ok(Value::Chan(LispChan::new(&cx.world, capacity, name)?))
+    Ok(Value::Chan(LispChan::new(&cx.world, name, |label| {
+        let builder = Builder::new().label(label);
+        let (sender, receiver) = match (capacity, full) {
+            // It is never full.
+            (None, _) => builder.unbounded(),
+            (Some(n), Full::Wait) => builder.bounded(n),
+            (Some(n), Full::Drop) => builder.dropping(n),
+            (Some(n), Full::Slide) => builder.sliding(n),
+        };
+        (Source::Values(receiver), Some(sender))
+    })?))
+}
+
+/// What a put does when there is no room.
+#[derive(Clone, Copy)]
+enum Full {
+    Wait,
+    Drop,
+    Slide,
+}
+
+impl Full {
+    fn new(v: &Value) -> Res<Full> {
+        match v.symbol_name() {
+            Some("nil") => Ok(Full::Wait),
+            Some("dropping") => Ok(Full::Drop),
+            Some("sliding") => Ok(Full::Slide),
+            _ => bad_option(std::slice::from_ref(v)),
+        }
+    }
+}
+
+/// A timer; `make` makes its receiver.
+fn timer(cx: &Interp<'_>, time: &Value, make: fn(Builder, Duration) -> Receiver<Instant>) -> Res {
+    let Some(time) = threads::seconds(Some(time))? else {
+        return wrong_type("numberp", &Value::Nil);
+    };
+    Ok(Value::Chan(LispChan::new(&cx.world, None, |label| {
+        // First: no event comes before.
+        let now = Instant::now();
+        (Source::Times(make(Builder::new().label(label), time), now), None)
+    })?))
 }
 
 pub static SUBRS: &[Subr] = &[
     Subr::many("make-chan", 0, |cx, a| make_chan(cx, a)),
+    Subr::new("chan-after", 1, 1, |cx, a| timer(cx, &a[0], Builder::after)),
+    Subr::new("chan-tick", 1, 1, |cx, a| timer(cx, &a[0], Builder::tick)),
     Subr::new("chanp", 1, 1, |_, a| Ok(matches!(a[0], Value::Chan(_)).into())),
     Subr::new("chan-name", 1, 1, |_, a| Ok(chan(&a[0])?.name.clone().unwrap_or_default())),
-    Subr::new("chan-len", 1, 1, |_, a| Ok(chan(&a[0])?.receiver.len().into())),
+    Subr::new("chan-len", 1, 1, |_, a| Ok(each!(chan(&a[0])?, rx => rx.len()).into())),
     Subr::new("chan-put", 2, 2, |cx, a| Ok(cx.chan_put(chan(&a[0])?, a[1].clone())?.into())),
+    Subr::new("chan-offer", 2, 2, |_, a| {
+        Ok(chan(&a[0])?.sender()?.try_send(a[1].clone()).is_ok().into())
+    }),
     Subr::new("chan-take", 1, 2, |cx, a| {
         let taken = cx.chan_take(chan(&a[0])?)?;
         Ok(taken.or_else(|| a.get(1).cloned()).unwrap_or_default())
     }),
     Subr::many("alts", 1, |cx, a| cx.alts(&a[0], &Alts::new(&a[1..])?)),
     Subr::new("chan-close", 1, 1, |_, a| Ok(chan(&a[0])?.close().into())),
-    Subr::new("chan-closed-p", 1, 1, |_, a| Ok(chan(&a[0])?.sender.is_closed().into())),
+    Subr::new("chan-closed-p", 1, 1, |_, a| Ok(each!(chan(&a[0])?, rx => rx.is_closed()).into())),
     Subr::new("chan--limit", 2, 2, |cx, a| match threads::seconds(a.first())? {
         Some(time) => cx.with_limit(time, &a[1]),
         None => cx.funcall(&a[1], Vec::new()),

@@ -16,10 +16,10 @@
          (let ((,var ,value)) ,@body)))))
 
 (defmacro chan-timeout (seconds &rest body)
-  "Runs BODY, whose puts and takes together wait for at most SECONDS; then they signal `chan-timeout'."
+  "Runs BODY, whose puts, takes and waits for promises together wait for at most SECONDS; then they signal `chan-timeout'."
   `(chan--limit ,seconds (lambda () ,@body)))
 
-(define-error 'chan-timeout "Waited too long for a channel")
+(define-error 'chan-timeout "Waited too long for a channel or a promise")
 
 (defmacro go (&rest body)
   "Runs BODY in a new thread. The value comes through the channel that this returns, which is then closed."
@@ -32,39 +32,30 @@
 
 ;;; Messages to threads
 
-;; A message is (RESULT FUNCTION . ARGS).  RESULT is a channel with room for one: it gets (t . VALUE), or (nil . ERROR),
-;; which a reader puts back for the others.  It is closed if the thread ended without an answer.
+;; A message is (RESULT FUNCTION . ARGS).  RESULT is a promise: if this thread lets go of it without an answer, because it
+;; ends meanwhile, the promise is cancelled.
 
 (define-error 'thread-dead "The thread has ended")
+(define-error 'promise-cancelled "Nobody will keep the promise")
 
-(defun thread-send (thread function &rest args)
-  "Asks THREAD to call FUNCTION, of which and of ARGS it gets copies. Returns a result for `thread-wait'."
-  (let ((result (make-chan 1 :name "result")) (call (thread--copy (cons function args))))
-    (unless (chan-put (thread-mailbox thread) (cons result call))
-      (signal 'thread-dead (list thread call)))
-    result))
+;; Only who names it handles it: a thread that goes on after its errors ends with those it is linked to.
+(put 'thread-link-broken 'error-message "A linked thread has failed")
+(put 'thread-link-broken 'error-conditions '(thread-link-broken))
 
 (defun thread-serve ()
-  "Does what others ask this thread to do, in order, until its mailbox is closed."
+  "Does what others ask this thread to do, in order, until its mailbox is closed. What was cancelled is not begun."
   (loop-chan (thread-mailbox) message
-    (let ((result (car message)) answer)
-      (unwind-protect
-          (setq answer (condition-case err
-                           (cons t (thread--copy (apply (car (cdr message)) (cdr (cdr message)))))
-                         (error (cons nil err))))
-        (if answer (chan-put result answer) (chan-close result))))))
+    (let ((result (car message)))
+      (unless (promise-settled-p result)
+        (condition-case err
+            (promise-resolve result (thread--copy (apply (car (cdr message)) (cdr (cdr message)))))
+          (error (promise-reject result err)))))))
 
-(defun thread-result (result)
-  "Waits for RESULT: the value, which is one object for all who ask; or the error, which is signalled."
-  (let ((answer (chan-take result chan--end)))
-    (if (eq answer chan--end) (signal 'thread-dead (list result)))
-    (chan-put result answer)
-    (if (car answer) (cdr answer)
-      (signal (car (cdr answer)) (cdr (cdr answer))))))
+(defalias 'thread-result #'promise-wait)
 
 (defun thread-wait (&rest results)
-  "Waits for all RESULTS, and returns a list of the values."
-  (mapcar #'thread-result results))
+  "Waits for all RESULTS, and returns a list of the values, one object for all who ask; or signals the error of one."
+  (promise-all results))
 
 ;;; Channels to channels
 

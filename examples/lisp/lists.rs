@@ -339,6 +339,7 @@ fn type_of(v: &Value) -> &'static str {
         Value::Mutex(_) => "mutex",
         Value::Condvar(_) => "condition-variable",
         Value::Chan(_) => "channel",
+        Value::Promise(_) => "promise",
     }
 }
 

@@ -1,57 +1,53 @@
-//! What `thread-send` needs that is not Lisp: a channel for each thread, closed with the thread, and the copying of
-//! messages. The rest is in `channels.el`.
+//! What isolates need that is not Lisp: a mailbox for each thread, which ends with it, the copying of messages, monitors and
+//! links. The rest is in `channels.el`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::cell::Slot;
-use crate::chan::LispChan;
+use selvedge::isolate::{self, Address, Gone, Unanswered};
+
+use crate::chan::{LispChan, Source};
 use crate::eval::{Frame, push_frame};
-use crate::threads::{LispThread, thread};
-use crate::value::{Closure, Res, Subr, Value};
+use crate::promise::LispPromise;
+use crate::threads::{LispSignal, thread};
+use crate::value::{Closure, Res, Subr, Value, signal};
 use crate::world::World;
 
-/// A thread's channel of messages, made when somebody asks for it.
-#[derive(Default)]
-pub struct Mailbox(Slot<State>);
+pub type Letters = isolate::Mailbox<Value, Arc<Value>, LispSignal>;
+pub type Letter = isolate::Letter<Value, Arc<Value>, LispSignal>;
 
-#[derive(Default)]
-struct State {
-    chan: Option<Arc<LispChan>>,
-    over: bool,
+/// Where a thread gets its messages.
+pub struct Mailbox {
+    address: Address<Value, Arc<Value>, LispSignal>,
+    chan: Arc<LispChan>,
 }
 
 impl Mailbox {
-    /// The thread ends. A message that it has not read is a cons; if the car of it is a channel, for the answer, that is
-    /// closed.
+    pub fn new(world: &World, name: Option<Value>) -> Res<Mailbox> {
+        let mut address = None;
+        let chan = LispChan::new(world, name, |label| {
+            let (to, letters) = isolate::labelled(label);
+            address = Some(to);
+            (Source::Letters(letters), None)
+        })?;
+        let address = address.expect("made with the channel");
+        Ok(Mailbox { address, chan })
+    }
+
+    /// The thread ends: who waits for an answer gets the message back. Lisp may hold the channel longer than that.
     pub fn end(&self) {
-        let chan = self.0.with(|state| {
-            state.over = true;
-            state.chan.clone()
-        });
-        let Some(chan) = chan else { return };
-        chan.close();
-        for message in chan.remains() {
-            if let Ok(Value::Chan(answer)) = message.car() {
-                answer.close();
-            }
+        let Source::Letters(letters) = &self.chan.source else { return };
+        self.chan.close();
+        while let Ok(letter) = letters.try_recv() {
+            let (message, resolver) = letter.into_parts();
+            // Nobody may wait for it any more.
+            let _ = resolver.reject(Unanswered::Undelivered(message));
         }
     }
 }
 
-fn mailbox(world: &World, thread: &LispThread) -> Res<Arc<LispChan>> {
-    let new = LispChan::new(world, None, thread.name.clone())?;
-    Ok(thread.mailbox.0.with(|state| {
-        let chan = state.chan.get_or_insert_with(|| new.clone());
-        if state.over {
-            chan.close();
-        }
-        chan.clone()
-    }))
-}
-
 /// A copy that shares no memory that Lisp can change with `v`; within, it shares as `v` does. What has an identity (buffer,
-/// thread, mutex, condition variable, channel), symbols and the code of functions are not copied.
+/// thread, mutex, condition variable, channel, promise), symbols and the code of functions are not copied.
 fn copy(v: &Value) -> Value {
     let mut copier = Copier::default();
     let new = copier.shell(v);
@@ -152,7 +148,27 @@ pub static SUBRS: &[Subr] = &[
             None | Some(Value::Nil) => &cx.thread,
             Some(v) => thread(v)?,
         };
-        Ok(Value::Chan(mailbox(&cx.world, thread)?))
+        Ok(Value::Chan(thread.mailbox.chan.clone()))
+    }),
+    Subr::many("thread-send", 2, |_, a| {
+        let call = copy(&Value::list(a[1..].to_vec()));
+        match thread(&a[0])?.mailbox.address.send(call) {
+            Ok(answer) => Ok(Value::Promise(LispPromise::to_read(answer))),
+            Err(Gone(call)) => signal("thread-dead", [a[0].clone(), call]),
+        }
     }),
     Subr::new("thread--copy", 1, 1, |_, a| Ok(copy(&a[0]))),
+    Subr::new("thread-monitor", 1, 1, |cx, a| {
+        let exits = isolate::monitor(&thread(&a[0])?.handle()?);
+        let source = Source::Exits(exits, a[0].clone());
+        Ok(Value::Chan(LispChan::new(&cx.world, None, |_| (source, None))?))
+    }),
+    Subr::new("thread-link", 1, 2, |cx, a| {
+        let other = match a.get(1) {
+            None | Some(Value::Nil) => &cx.thread,
+            Some(v) => thread(v)?,
+        };
+        isolate::link(&thread(&a[0])?.handle()?, &other.handle()?);
+        Ok(Value::Nil)
+    }),
 ];

@@ -17,6 +17,7 @@ mod lists;
 mod mailbox;
 mod numbers;
 mod print;
+mod promise;
 mod reader;
 mod regex;
 mod strings;
@@ -183,7 +184,8 @@ fn run(path: &str, mode: Mode, shared: &Slot<Option<Arc<World>>>) -> bool {
     let world = Arc::new(World::new(runtime, registry));
     shared.set(Some(world.clone()));
     let scratch = world.find_buffer("*scratch*").expect("every world has one");
-    let thread = Arc::new(LispThread::new(None, scratch));
+    let thread = LispThread::new(&world, None, scratch);
+    let thread = thread.map_err(|_| "a mailbox").map(Arc::new).expect("no name is a good name");
     world.registry.add(&thread, participant.thread());
     world.set_global("main-thread", Value::Thread(thread.clone()));
     let stack = Stack::here(STACK);

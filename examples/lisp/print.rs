@@ -48,6 +48,7 @@ impl Printer {
             Value::Mutex(m) => self.opaque("mutex", &m.name, Arc::as_ptr(m).addr()),
             Value::Condvar(c) => self.opaque("condvar", &c.name, Arc::as_ptr(c).addr()),
             Value::Chan(c) => self.opaque("channel", &c.name, Arc::as_ptr(c).addr()),
+            Value::Promise(p) => self.opaque("promise", &p.name, Arc::as_ptr(p).addr()),
             Value::Cons(_) | Value::Vector(_) | Value::Closure(_) => {
                 if let Some(level) = self.inside.iter().position(|o| o.eq(v)) {
                     self.out += &format!("#{level}");

@@ -6,9 +6,10 @@ use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use selvedge::isolate::LinkBroken;
 use selvedge::{
-    BlockerKind, Condvar, Context, Cycle, Delivery, Host, JoinError, Label, LockError, Loss, Mutex,
-    Participant, Signal, SleepError, Thread, ThreadId, WaitError, safe_point, sleep_until,
+    BlockerKind, Condvar, Context, Cycle, Delivery, Exit, Host, JoinError, Label, LockError, Loss,
+    Mutex, Participant, Signal, SleepError, Thread, ThreadId, WaitError, safe_point, sleep_until,
     uninterruptible, yield_now,
 };
 
@@ -18,6 +19,7 @@ use crate::chan::LispChan;
 use crate::eval::{Interp, Stack};
 use crate::mailbox::Mailbox;
 use crate::value::{Flow, Res, Subr, Value, error, wrong_type};
+use crate::world::World;
 
 /// Stack of a Lisp thread.
 pub const STACK: usize = 64 << 20;
@@ -36,8 +38,8 @@ pub struct LispThread {
     /// That signal came when the thread was dead.
     too_late: Flag,
     pub mailbox: Mailbox,
-    /// The channels of which it waits for one.
-    pub choosing: Slot<Value>,
+    /// What it waits for, if the crate has no label for that: a monitor, promises, the channels of `alts`.
+    pub waits_for: Slot<Value>,
 }
 
 pub struct LispMutex {
@@ -68,14 +70,15 @@ pub struct LispSignal {
 }
 
 impl LispSignal {
-    fn raise<T>(self) -> Res<T> {
+    pub fn raise<T>(self) -> Res<T> {
         Err(Box::new(Flow::Signal(self.symbol, self.data)))
     }
 }
 
 impl LispThread {
-    pub fn new(name: Option<Value>, buffer: Arc<Buffer>) -> LispThread {
-        LispThread {
+    pub fn new(world: &World, name: Option<Value>, buffer: Arc<Buffer>) -> Res<LispThread> {
+        Ok(LispThread {
+            mailbox: Mailbox::new(world, name.clone())?,
             name,
             handle: Slot::new(None),
             buffer: Slot::new(buffer),
@@ -83,9 +86,8 @@ impl LispThread {
             left_behind: Slot::new(None),
             signalled: Slot::new(None),
             too_late: Flag::new(false),
-            mailbox: Mailbox::default(),
-            choosing: Slot::new(Value::Nil),
-        }
+            waits_for: Slot::new(Value::Nil),
+        })
     }
 
     fn is_main(&self) -> bool {
@@ -93,7 +95,7 @@ impl LispThread {
     }
 
     /// The thread as the crate knows it.
-    fn handle(&self) -> Res<Thread> {
+    pub fn handle(&self) -> Res<Thread> {
         match self.handle.get() {
             Some(handle) => Ok(handle),
             None => error("Thread is being made"),
@@ -199,10 +201,20 @@ impl Interp<'_> {
 
     /// Raises the signal that another thread sent, if there is one.
     pub fn raise_pending(&mut self) -> Res<()> {
-        match self.participant.take_signal().map(Signal::downcast) {
-            Some(Ok(LispSignal { symbol, data })) => LispSignal { symbol, data }.raise(),
-            _ => Ok(()),
+        let Some(signal) = self.participant.take_signal() else {
+            return Ok(());
+        };
+        match signal.downcast::<LispSignal>().map_err(Signal::downcast) {
+            Ok(sent) => sent.raise(),
+            Err(Ok(LinkBroken(exit))) => self.link_broken(&exit),
+            Err(Err(_)) => Ok(()),
         }
+    }
+
+    fn link_broken(&self, exit: &Exit) -> Res<()> {
+        let thread = self.world.registry.find(exit.thread().id());
+        let thread = thread.map(Value::Thread).unwrap_or_default();
+        crate::value::signal("thread-link-broken", [thread, failure(exit, &self.world)])
     }
 
     fn thread_yield(&mut self) -> Res<()> {
@@ -268,7 +280,7 @@ impl Interp<'_> {
             Some(name) => Some(name.text()?.as_str().to_string()),
             None => None,
         };
-        let thread = Arc::new(LispThread::new(name, self.buffer()));
+        let thread = Arc::new(LispThread::new(&self.world, name, self.buffer())?);
         thread.disposition.set(disposition);
         let (world, new) = (self.world.clone(), thread.clone());
         let body = move |participant: &mut Participant| {
@@ -346,14 +358,8 @@ impl Interp<'_> {
     }
 
     fn last_error(&mut self, cleanup: bool) -> Value {
-        let Some(exit) = self.world.runtime.last_error(cleanup) else {
-            return Value::Nil;
-        };
-        match (exit.error::<LispSignal>(), exit.panic()) {
-            (Some(e), _) => Value::cons(e.symbol, e.data),
-            (None, Some(p)) => Value::list([self.world.intern("error"), Value::str(p.message())]),
-            (None, None) => Value::Nil,
-        }
+        let exit = self.world.runtime.last_error(cleanup);
+        exit.map(|exit| failure(&exit, &self.world)).unwrap_or_default()
     }
 
     fn blocker(&self, thread: &LispThread) -> Res {
@@ -366,11 +372,8 @@ impl Interp<'_> {
             registry.waitables.with(find)
         };
         Ok(match on.kind() {
-            BlockerKind::Mutex
-            | BlockerKind::Condvar
-            | BlockerKind::Send
-            | BlockerKind::Receive => waitable(on.tag()),
-            BlockerKind::Select => Some(thread.choosing.get()),
+            BlockerKind::Mutex | BlockerKind::Condvar | BlockerKind::Send => waitable(on.tag()),
+            BlockerKind::Receive | BlockerKind::Select => Some(thread.waits_for.get()),
             BlockerKind::Sleep => thread.left_behind.get().and_then(waitable),
             BlockerKind::Join => {
                 let thread = on.thread().and_then(|t| registry.find(t.id()));
@@ -420,6 +423,15 @@ impl Interp<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The error by which the thread ended; nil: it ended well.
+pub fn failure(exit: &Exit, world: &World) -> Value {
+    match (exit.error::<LispSignal>(), exit.panic()) {
+        (Some(e), _) => Value::cons(e.symbol, e.data),
+        (None, Some(p)) => Value::list([world.intern("error"), Value::str(p.message())]),
+        (None, None) => Value::Nil,
     }
 }
 

@@ -6,6 +6,7 @@ use crate::buffer::Buffer;
 use crate::cell::{Flag, Slot};
 use crate::chan::LispChan;
 use crate::eval::{Frame, Interp};
+use crate::promise::LispPromise;
 use crate::syntax::Code;
 use crate::threads::{LispCondvar, LispMutex, LispThread};
 
@@ -28,6 +29,7 @@ pub enum Value {
     Mutex(Arc<LispMutex>),
     Condvar(Arc<LispCondvar>),
     Chan(Arc<LispChan>),
+    Promise(Arc<LispPromise>),
 }
 
 pub type Sym = Arc<Symbol>;
@@ -350,6 +352,7 @@ impl Value {
             (Mutex(a), Mutex(b)) => Arc::ptr_eq(a, b),
             (Condvar(a), Condvar(b)) => Arc::ptr_eq(a, b),
             (Chan(a), Chan(b)) => Arc::ptr_eq(a, b),
+            (Promise(a), Promise(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }
@@ -522,6 +525,11 @@ fn unravel(mut loose: Vec<Loose>) {
                     loose.extend(c.remains().map(Loose::Value));
                 }
             }
+            Loose::Value(Value::Promise(p)) => {
+                if let Some(mut p) = Arc::into_inner(p) {
+                    loose.extend(p.take().map(Loose::Value));
+                }
+            }
             Loose::Value(_) => {}
         }
     }
@@ -529,7 +537,8 @@ fn unravel(mut loose: Vec<Loose>) {
 
 /// Moves `v` to `loose` if dropping it could go deeper.
 fn loosen(v: &mut Value, loose: &mut Vec<Loose>) {
-    if matches!(v, Value::Cons(_) | Value::Vector(_) | Value::Closure(_) | Value::Chan(_)) {
+    use Value::*;
+    if matches!(v, Cons(_) | Vector(_) | Closure(_) | Chan(_) | Promise(_)) {
         loose.push(Loose::Value(std::mem::take(v)));
     }
 }
@@ -562,6 +571,12 @@ impl Drop for Closure {
 impl Drop for LispChan {
     fn drop(&mut self) {
         unravel(self.remains().map(Loose::Value).collect());
+    }
+}
+
+impl Drop for LispPromise {
+    fn drop(&mut self) {
+        unravel(self.take().map(Loose::Value).into_iter().collect());
     }
 }
 

@@ -104,7 +104,7 @@ impl World {
     }
 
     fn define_primitives(&self) {
-        let rooms: [&'static [Subr]; 11] = [
+        let rooms: [&'static [Subr]; 12] = [
             crate::syntax::FORMS,
             crate::vars::SUBRS,
             crate::control::SUBRS,
@@ -115,6 +115,7 @@ impl World {
             crate::threads::SUBRS,
             crate::chan::SUBRS,
             crate::mailbox::SUBRS,
+            crate::promise::SUBRS,
             crate::ert::SUBRS,
         ];
         for subr in rooms.into_iter().flatten() {

@@ -69,6 +69,15 @@
     (chan-put gate 'at-last)
     (princ (format "%S\n" (thread-wait slow))))
 
+  ;; Who asked may not want it any more: then it is not begun.
+  (let* ((gate (make-chan))
+         (slow (thread-send thread2 (lambda () (chan-take gate))))
+         (unwanted (thread-send thread2 #'chan-close gate)))
+    (unless (promise-cancel unwanted) (error "It was done before its turn"))
+    (chan-put gate 'go)
+    (thread-wait slow (thread-send thread2 #'ignore))
+    (if (chan-closed-p gate) (error "It was done all the same")))
+
   ;; A thread that ends leaves no one waiting.
   (let* ((gate (make-chan 0 :name "gate"))
          (current (thread-send thread2 (lambda () (chan-take gate))))
@@ -76,10 +85,13 @@
     (while (not (eq (thread--blocker thread2) gate))
       (sleep-for 0.001))
     (thread-signal thread2 'quit nil)
-    (dolist (result (list current next))
-      (condition-case nil
-          (error "An answer: %S" (thread-wait result))
-        (thread-dead nil)))
+    ;; Of the call that was begun nobody knows how far it came; the other one comes back.
+    (let ((err (condition-case err (thread-wait current) (promise-cancelled err))))
+      (unless (equal err (list 'promise-cancelled current))
+        (error "A call that was begun: %S" err)))
+    (let ((err (condition-case err (thread-wait next) (thread-dead err))))
+      (unless (equal err (list 'thread-dead next '(identity 1)))
+        (error "A call that was not begun: %S" err)))
     (while (thread-live-p thread2)
       (sleep-for 0.001))
     ;; Who sends to a dead thread gets the message back.
