@@ -7,12 +7,14 @@
 //! | SETTLED | the slot is read by anybody | never                                            |
 //!
 //! I1. The slot is written by who took the state from PENDING, once, and never after SETTLED.
-//! I2. The gate is a rendezvous into which nobody sends. It is closed after SETTLED, so who waits at it, or finds it closed, finds
+//! I2. Who finds the state taken goes on when it is SETTLED, a few moves later: what it is told, that the promise is settled
+//!     already, is true by then. Nothing of the VM runs in between.
+//! I3. The gate is a rendezvous into which nobody sends. It is closed after SETTLED, so who waits at it, or finds it closed, finds
 //!     the slot written: waiting for a promise is a receive that ends with the close, and all that channels can do.
 //! E1. SETTLED, Release -> Acquire: the slot.
 
 use crate::channel::{Builder, Receiver, RecvArm, RecvError, Select, SelectError, Sender};
-use crate::shim::{Arc, AtomicU32, Ordering::*, UnsafeCell, planted};
+use crate::shim::{Arc, AtomicU32, Ordering::*, UnsafeCell, back_off, planted};
 use crate::thread::{Context, Label};
 use std::convert::Infallible;
 use std::error::Error;
@@ -131,22 +133,35 @@ impl<T, E> Inner<T, E> {
     /// None: it is settled already, and this comes back.
     fn settle(&self, with: Option<Result<T, E>>) -> Result<(), Option<Result<T, E>>> {
         // ORDERING: Relaxed, both. It says who writes; E1 publishes what.
-        if self.state.compare_exchange(PENDING, CLAIMED, Relaxed, Relaxed).is_err() {
+        if let Err(state) = self.state.compare_exchange(PENDING, CLAIMED, Relaxed, Relaxed) {
+            if state != SETTLED && !planted("loser-goes-first") {
+                self.wait_for_winner();
+            }
             return Err(with);
         }
-        let early = planted("promise-shown-before-written");
-        if early {
-            // ORDERING: Release, but too early.
-            self.state.swap(SETTLED, Release);
+        // ORDERING: Release, E1.
+        let show = || self.state.swap(SETTLED, Release);
+        if planted("promise-shown-before-written") {
+            show();
         }
         // SAFETY: this thread alone took it from PENDING (I1).
         self.slot.with_mut(|slot| unsafe { *slot = with });
-        // ORDERING: Release, E1.
-        self.state.swap(SETTLED, Release);
+        show();
         if !planted("promise-tells-nobody") {
             self.open.close();
         }
         Ok(())
+    }
+
+    /// Until the slot is written (I2).
+    #[cold]
+    fn wait_for_winner(&self) {
+        let mut tries = 0u32;
+        // ORDERING: Relaxed. Who then reads the slot loads the state again, and finds this or later.
+        while self.state.load(Relaxed) != SETTLED {
+            back_off(tries, 16);
+            tries = tries.saturating_add(1);
+        }
     }
 
     fn get(&self) -> Option<Settled<'_, T, E>> {
@@ -269,7 +284,7 @@ impl<T, E> Promise<T, E> {
         };
         match received {
             Ok(never) => match never {},
-            Err(RecvError::Closed) => Ok(self.get().expect("the gate is closed after (I2)")),
+            Err(RecvError::Closed) => Ok(self.get().expect("the gate is closed after (I3)")),
             Err(RecvError::Interrupted) => Err(PromiseError::Interrupted),
             Err(RecvError::TimedOut) => Err(PromiseError::TimedOut),
             Err(RecvError::ShutDown) => Err(PromiseError::ShutDown),
@@ -289,7 +304,7 @@ impl<T, E> Promise<T, E> {
             let closed = self.0.gate.recv_async().await;
             debug_assert_eq!(closed, Err(RecvError::Closed), "nobody sends");
         }
-        self.get().expect("the gate is closed after (I2)")
+        self.get().expect("the gate is closed after (I3)")
     }
 
     /// The value or the error in it, for a collector that moves objects.

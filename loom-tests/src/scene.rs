@@ -232,6 +232,8 @@ pub struct Token {
 
 // SAFETY: loom watches the cell; the book outlives every token, as `Tokens::end` sees.
 unsafe impl Send for Token {}
+// SAFETY: as above.
+unsafe impl Sync for Token {}
 
 impl Default for Tokens {
     fn default() -> Self {
