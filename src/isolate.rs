@@ -8,6 +8,7 @@
 
 use crate::channel::{self, Builder, Receiver, RecvArm, RecvError, Sender, TryRecvError};
 use crate::promise::{self, Promise, Resolver};
+use crate::shim::planted;
 use crate::thread::{AtEnd, Context, Exit, Label, Thread};
 use std::fmt;
 use std::time::Instant;
@@ -165,7 +166,12 @@ impl<M, R, E> Mailbox<M, R, E> {
 
 impl<M, R, E> Drop for Mailbox<M, R, E> {
     fn drop(&mut self) {
-        self.0.close();
+        if !planted("mailbox-looks-before-it-closes") {
+            self.0.close();
+        }
+        if planted("mailbox-drops-what-is-left") {
+            return;
+        }
         while let Ok(letter) = self.0.try_recv() {
             letter.return_to_sender();
         }
@@ -279,12 +285,12 @@ struct Link(Thread);
 
 impl AtEnd for Link {
     fn call(self: Box<Self>, exit: Exit) {
-        if !exit.is_ok() {
+        if !exit.is_ok() || planted("a-good-end-breaks-links") {
             // It may be over, too.
             drop(self.0.post(LinkBroken(exit)));
         }
     }
     fn is_idle(&self) -> bool {
-        !self.0.is_alive()
+        if planted("idle-takes-a-lock") { !self.0.is_alive() } else { self.0.looks_over() }
     }
 }

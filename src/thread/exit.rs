@@ -14,8 +14,8 @@
 
 use super::{Thread, drop_quietly};
 use crate::error::Panic;
-use crate::park::{Entry, Outcome, Queue, Waiter};
-use crate::shim::{Arc, UnsafeCell};
+use crate::park::{Entry, Outcome, Queue, QueueGuard, Waiter};
+use crate::shim::{Arc, AtomicU32, Ordering::*, UnsafeCell, planted};
 use std::any::Any;
 use std::fmt;
 use std::ops::Deref;
@@ -145,12 +145,14 @@ pub(super) struct ExitCell {
     queue: Queue,
     state: UnsafeCell<Option<Finish>>,
     calls: UnsafeCell<Calls>,
+    /// Not 0: it is over. A hint for who may not take the lock.
+    over: AtomicU32,
 }
 
 /// Called with how a thread ended.
 pub(crate) trait AtEnd: Send {
     fn call(self: Box<Self>, exit: Exit);
-    /// Nobody waits for it any more.
+    /// Nobody waits for it any more. Asked under the lock of a thread's end: takes no lock.
     fn is_idle(&self) -> bool;
 }
 
@@ -162,6 +164,9 @@ struct Calls {
     enough: usize,
 }
 
+/// Calls that nobody looks through.
+const SPARE: usize = if cfg!(selvedge_loom) { 0 } else { 8 };
+
 // SAFETY: `state` and `calls` are reached under the queue's lock only.
 unsafe impl Send for ExitCell {}
 // SAFETY: as above.
@@ -170,7 +175,8 @@ unsafe impl Sync for ExitCell {}
 impl ExitCell {
     pub(super) fn new() -> Self {
         let calls = UnsafeCell::new(Calls::default());
-        Self { queue: Queue::new(), state: UnsafeCell::new(None), calls }
+        let (queue, over) = (Queue::new(), AtomicU32::new(0));
+        Self { queue, state: UnsafeCell::new(None), calls, over }
     }
 
     /// Leaves a call for the end. It comes back, with how the thread ended, if it has. (It allocates under the queue's lock: what
@@ -178,7 +184,9 @@ impl ExitCell {
     pub(super) fn at_end(&self, call: Box<dyn AtEnd>) -> Result<(), (Box<dyn AtEnd>, Finish)> {
         let queue = self.queue.lock();
         // SAFETY: under the queue's lock.
-        if let Some(finish) = self.state.with(|s| unsafe { (*s).clone() }) {
+        if let Some(finish) = self.state.with(|s| unsafe { (*s).clone() })
+            && !planted("call-after-the-end-is-lost")
+        {
             return Err((call, finish));
         }
         let idle: Vec<_> = self.calls.with_mut(|calls| {
@@ -187,7 +195,7 @@ impl ExitCell {
             let mut idle = Vec::new();
             if calls.all.len() >= calls.enough {
                 idle = calls.all.extract_if(.., |call| call.is_idle()).collect();
-                calls.enough = 2 * calls.all.len() + 8;
+                calls.enough = 2 * calls.all.len() + SPARE;
             }
             calls.all.push(call);
             idle
@@ -203,6 +211,12 @@ impl ExitCell {
         let _queue = self.queue.lock();
         // SAFETY: under the queue's lock.
         self.state.with(|s| unsafe { (*s).clone() })
+    }
+
+    /// Is it over? True is final; false may be late. Takes no lock.
+    pub(super) fn looks_over(&self) -> bool {
+        // ORDERING: Relaxed. A hint: nothing is read that the thread wrote.
+        self.over.load(Relaxed) != 0
     }
 
     /// Queues a joiner. False: the thread is over.
@@ -223,18 +237,26 @@ impl ExitCell {
 
     /// The thread is over: wakes all that join it, one after the other, and makes the calls, each with no lock held.
     pub(super) fn finish(&self, thread: &Thread, finish: Finish) {
+        let early =
+            planted("calls-are-taken-before-the-end").then(|| self.take_calls(&self.queue.lock()));
         let calls = {
-            let _queue = self.queue.lock();
+            let queue = self.queue.lock();
             // SAFETY: under the queue's lock.
             self.state.with_mut(|s| unsafe { *s = Some(finish.clone()) });
-            // SAFETY: as above.
-            self.calls.with_mut(|calls| std::mem::take(unsafe { &mut (*calls).all }))
+            // ORDERING: Relaxed. A hint (`looks_over`).
+            self.over.store(1, Relaxed);
+            early.unwrap_or_else(|| self.take_calls(&queue))
         };
         self.wake_joiners();
         for call in calls {
             let exit = Exit { thread: thread.clone(), finish: finish.clone() };
             drop_quietly(Call(Some((call, exit))));
         }
+    }
+
+    fn take_calls(&self, _: &QueueGuard<'_>) -> Vec<Box<dyn AtEnd>> {
+        // SAFETY: under the queue's lock.
+        self.calls.with_mut(|calls| std::mem::take(unsafe { &mut (*calls).all }))
     }
 
     fn wake_joiners(&self) {

@@ -154,6 +154,10 @@ impl Thread {
     pub fn is_alive(&self) -> bool {
         self.0.exit.get().is_none()
     }
+    /// Is it over? True is final; false may be late, but takes no lock.
+    pub(crate) fn looks_over(&self) -> bool {
+        self.0.exit.looks_over()
+    }
     /// What it waits for, and since when; none: it does not wait. A snapshot.
     ///
     /// # Blocking
