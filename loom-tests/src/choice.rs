@@ -112,25 +112,29 @@ impl Two {
     }
     /// Waits for one of the arms: whose channel it was, and what came of it; or why there was none.
     pub fn choose(&self, me: &mut Participant, ways: &[Way]) -> String {
-        self.choose_of(me, ways, |select| select)
+        self.choose_of(me, ways, |select, me| select.wait(me))
     }
     /// With a deadline.
     pub fn choose_until(&self, me: &mut Participant, ways: &[Way]) -> String {
-        self.choose_of(me, ways, |select| select.until(soon()))
+        self.choose_of(me, ways, |select, me| select.until(soon()).wait(me))
     }
     /// Of several that can be done the first one.
     pub fn choose_biased(&self, me: &mut Participant, ways: &[Way]) -> String {
-        self.choose_of(me, ways, |select| select.biased())
+        self.choose_of(me, ways, |select, me| select.biased().wait(me))
+    }
+    /// Without a wait; `late`: none can be done.
+    pub fn choose_now(&self, me: &mut Participant, ways: &[Way]) -> String {
+        self.choose_of(me, ways, |select, me| select.try_now(me).ok_or(SelectError::TimedOut))
     }
     fn choose_of(
         &self,
         me: &mut Participant,
         ways: &[Way],
-        how: impl FnOnce(Select<'_>) -> Select<'_>,
+        how: impl FnOnce(Select<'_>, &mut Participant) -> Result<usize, SelectError>,
     ) -> String {
         let mut arms: Vec<_> = ways.iter().map(|&way| Arm::new(self.of(way).0, way)).collect();
         let select = arms.iter_mut().fold(Select::new(), |select, arm| select.arm(arm.case()));
-        let chosen = how(select).wait(me);
+        let chosen = how(select, me);
         let mut said = None;
         for (n, (arm, &way)) in arms.into_iter().zip(ways).enumerate() {
             let (pipe, name) = self.of(way);

@@ -80,6 +80,26 @@ fn two_receives_meet_two_senders_of_one_channel() {
     );
 }
 
+/// There is a value at every moment, first in one channel, then in the other: a select that does not wait finds it, although
+/// the arms that it tries one by one are empty when it comes to them. Bound 3.
+#[test]
+fn none_is_said_of_all_arms_at_one_moment() {
+    run(
+        "channel_select.now",
+        Some(3),
+        20,
+        &["a0 b+a- 01", "b0 b+a0 00"],
+        || Two::new((1, 1), (1, 0)),
+        [
+            |two, me| two.choose_now(me, &[TakeB, TakeA]),
+            |two, _| {
+                let put = two.b.try_send().map_or("f", |()| "+");
+                format!("b{put}a{}", two.a.try_recv())
+            },
+        ],
+    );
+}
+
 /// One of its channels is closed, the other gets a value: either is chosen. Bound 2.
 #[test]
 fn a_select_meets_a_close() {

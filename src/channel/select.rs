@@ -178,7 +178,7 @@ impl<'a> Select<'a> {
     fn try_each(&mut self, me: &Participant) -> Option<usize> {
         for place in 0..self.len {
             let left = self.len - place;
-            if !self.biased && left > 1 && !planted("arms-in-their-order") {
+            if !self.biased && left > 1 {
                 let (this, other) = (self.at(place), place + me.draw(left));
                 self.put(place, self.at(other));
                 self.put(other, this);
