@@ -119,7 +119,7 @@ impl LispChan {
     fn sender(&self) -> Res<&Sender<Value>> {
         match &self.sender {
             Some(sender) => Ok(sender),
-            None => error("Only what is not Lisp puts into this channel"),
+            None => error("Nothing can be put into this channel"),
         }
     }
 }

@@ -184,8 +184,9 @@ fn run(path: &str, mode: Mode, shared: &Slot<Option<Arc<World>>>) -> bool {
     let world = Arc::new(World::new(runtime, registry));
     shared.set(Some(world.clone()));
     let scratch = world.find_buffer("*scratch*").expect("every world has one");
-    let thread = LispThread::new(&world, None, scratch);
-    let thread = thread.map_err(|_| "a mailbox").map(Arc::new).expect("no name is a good name");
+    let Ok(thread) = LispThread::new(&world, None, scratch).map(Arc::new) else {
+        unreachable!("no name is a good name");
+    };
     world.registry.add(&thread, participant.thread());
     world.set_global("main-thread", Value::Thread(thread.clone()));
     let stack = Stack::here(STACK);

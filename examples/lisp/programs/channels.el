@@ -150,7 +150,9 @@
   (should (equal (chan-to-list (go 1 2)) '(2)))
   (should (equal (chan-to-list (go nil)) '(nil)))
   (should (equal (chan-to-list (go (signal 'stop nil))) nil))
-  (should (equal (thread-last-error t) '(stop))))
+  ;; The channel is closed before the thread is over.
+  (wait-until (equal (thread-last-error) '(stop)))
+  (thread-last-error t))
 
 (ert-deftest channels-c-many-threads-each-value-once ()
   (dolist (capacity '(0 1 7 unbounded))
