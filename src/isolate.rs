@@ -154,6 +154,17 @@ impl<M, R, E> Mailbox<M, R, E> {
     pub fn try_recv(&self) -> Result<Letter<M, R, E>, TryRecvError> {
         self.0.try_recv()
     }
+    /// Takes no message any more; what nobody has read goes back to its sender. False: it was closed. As the drop of the mailbox
+    /// does, for one that is shared, or an object of a collected heap.
+    pub fn close(&self) -> bool {
+        let first = !planted("mailbox-looks-before-it-closes") && self.0.close();
+        if !planted("mailbox-drops-what-is-left") {
+            while let Ok(letter) = self.0.try_recv() {
+                letter.return_to_sender();
+            }
+        }
+        first
+    }
     /// As one of the arms of a [`Select`](crate::channel::Select).
     pub fn arm(&self) -> RecvArm<'_, Letter<M, R, E>> {
         self.0.arm()
@@ -166,15 +177,7 @@ impl<M, R, E> Mailbox<M, R, E> {
 
 impl<M, R, E> Drop for Mailbox<M, R, E> {
     fn drop(&mut self) {
-        if !planted("mailbox-looks-before-it-closes") {
-            self.0.close();
-        }
-        if planted("mailbox-drops-what-is-left") {
-            return;
-        }
-        while let Ok(letter) = self.0.try_recv() {
-            letter.return_to_sender();
-        }
+        self.close();
     }
 }
 

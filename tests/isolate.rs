@@ -60,6 +60,16 @@ fn a_mailbox_that_goes_gives_its_messages_back() {
 }
 
 #[test]
+fn a_mailbox_that_is_shared_is_closed() {
+    let (address, mailbox) = isolate::mailbox::<u8, (), ()>();
+    let answer = address.send(1).unwrap();
+    assert!(mailbox.close() && !mailbox.close());
+    assert_eq!(answer.get(), Some(Settled::Error(&Unanswered::Undelivered(1))));
+    assert!(matches!(address.send(2), Err(Gone(2))));
+    assert!(matches!(mailbox.try_recv(), Err(TryRecvError::Closed)));
+}
+
+#[test]
 fn who_asked_can_cancel() {
     let (address, mailbox) = isolate::mailbox::<u8, u8, u8>();
     let (a, b) = (address.send(1).unwrap(), address.send(2).unwrap());

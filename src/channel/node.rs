@@ -160,14 +160,14 @@ impl<T> Tell<T> {
         match self {
             Self::Thread(wake) => wake.now(),
             Self::Task(waker) => quietly(|| waker.wake()),
-            Self::Over(node, done) => quietly(|| node.call(done)),
+            Self::Over(mut node, done) => quietly(|| node.call(done)),
         }
     }
 }
 
 impl<T> Node<T> {
     /// Its operation was done, or else the channel is closed: says so, if anybody wants to know.
-    fn call(mut self: Box<Self>, done: bool) {
+    fn call(&mut self, done: bool) {
         match (self.then.take(), done) {
             (None, _) => {}
             // SAFETY: it was given, and the node is ours (I3).
