@@ -1,7 +1,7 @@
 //! Blocking and unblocking allocate nothing: locks, condition-waits, notifications, sleeps, yields, deadlines, signals' ends
 //! of waits aside from the payload itself. Nor do channels, but for the blocks of unbounded ones. A test binary of its own, since it counts the whole process's allocations.
 
-use selvedge::channel;
+use selvedge::channel::{self, Select, SelectError};
 use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, sleep_until, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
@@ -121,6 +121,22 @@ fn channels_allocate_blocks() {
     assert_eq!(allocations(waves), 0, "used blocks do");
 }
 
+fn eight_arms_allocate_nothing() {
+    let vm = Runtime::new();
+    let mut cx = vm.attach("main").unwrap();
+    let made: [_; 9] = std::array::from_fn(|_| channel::rendezvous::<u64>());
+    let mut select = |n: usize| {
+        let mut arms: [_; 9] = std::array::from_fn(|n| made[n].1.arm());
+        allocations(|| {
+            let all = arms[..n].iter_mut().fold(Select::new(), |select, arm| select.arm(arm));
+            assert_eq!(all.until(Instant::now()).wait(&mut cx), Err(SelectError::TimedOut));
+        })
+    };
+    select(8);
+    assert_eq!(select(8), 0, "it waited, and was queued at each");
+    assert!(select(9) > 0, "the counter sees a select");
+}
+
 /// One test: another one's thread would be counted too.
 #[test]
 fn blocking_allocates_nothing() {
@@ -132,4 +148,5 @@ fn blocking_allocates_nothing() {
     assert_eq!(in_mode(Runtime::new()), 0, "in parallel");
     assert_eq!(in_mode(Runtime::builder().baton(true).build()), 0, "under the baton");
     channels_allocate_blocks();
+    eight_arms_allocate_nothing();
 }
