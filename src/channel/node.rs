@@ -160,6 +160,7 @@ impl<T> Tell<T> {
         match self {
             Self::Thread(wake) => wake.now(),
             Self::Task(waker) => quietly(|| waker.wake()),
+            Self::Over(..) if planted("calls-are-forgotten") => {}
             Self::Over(mut node, done) => quietly(|| node.call(done)),
         }
     }
@@ -259,7 +260,10 @@ impl<T> Nodes<T> {
         if self.links(node, |l| matches!(l.who, Who::Unlinked)) {
             self.link(node, Who::Task, false);
         }
-        self.links(node, |l| l.waker.replace(waker))
+        self.links(node, |l| match &l.waker {
+            Some(_) if planted("task-keeps-its-first-waker") => Some(waker),
+            _ => l.waker.replace(waker),
+        })
     }
 
     /// Is it in the queue? Was it claimed, or its value taken?
@@ -367,7 +371,7 @@ impl<T> Nodes<T> {
             }
             Who::Task => {
                 let waker = self.links(node, |l| {
-                    l.won = outcome == Outcome::Granted;
+                    l.won = outcome == Outcome::Granted && !planted("taken-task-is-not-told");
                     l.waker.take()
                 });
                 waker.map(Tell::Task)

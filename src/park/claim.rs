@@ -327,10 +327,10 @@ impl Claim {
         (!w.waits()).then(|| w.outcome())
     }
 
-    /// Is there a wait that was granted, and that its thread has not ended? Own thread, or in a stopped world.
+    /// Is there a wait that was granted, and that its thread has not ended? In a stopped world.
     pub(crate) fn is_granted(&self) -> bool {
-        // ORDERING: Acquire, E1.
-        let w = Word(self.0.load(Acquire));
+        // ORDERING: Relaxed. What stopped the world has told the caller of all that others did.
+        let w = Word(self.0.load(Relaxed));
         w.phase() == DONE && w.outcome() == Outcome::Granted
     }
 

@@ -97,7 +97,7 @@ impl Waiter {
         }))
     }
 
-    /// Was its wait granted, which it has not seen yet? In a stopped world, or for the own thread.
+    /// Was its wait granted, which it has not ended yet? In a stopped world.
     pub(crate) fn is_granted(&self) -> bool {
         self.claim.is_granted()
     }

@@ -2,6 +2,7 @@
 
 use super::super::storage::Storage;
 use super::{Both, Core};
+use crate::shim::planted;
 use crate::thread::hand::Hands;
 
 impl<T, S: Storage<T>> Core<T, S> {
@@ -30,7 +31,7 @@ impl<T, S: Storage<T>> Core<T, S> {
     ) {
         let mut both = self.both();
         self.stored(&mut both, f);
-        self.senders.each(false, f);
+        self.senders.each(planted("hands-and-queues-show-one-value"), f);
         // SAFETY: the type of this channel's values; the caller's promise.
         unsafe { hands.each(self.rank.get(), f) };
     }

@@ -108,9 +108,11 @@ impl<T, S: Storage<T>> Core<T, S> {
             None if planted("close-forgets-senders") => None,
             None => self.senders.dismiss(!both.tail.has(ENDED)),
         };
-        let over = one.is_none() && self.watchers.is_empty();
+        let over = one.is_none() && (self.watchers.is_empty() || planted("close-forgets-watchers"));
         one.into_iter().for_each(|tell| both.tell(tell));
-        both.wake_watcher();
+        if !planted("close-forgets-watchers") {
+            both.wake_watcher();
+        }
         both.flag_receivers();
         both.flag_senders();
         over

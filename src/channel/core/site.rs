@@ -121,7 +121,7 @@ impl<T, S: Storage<T>> InHand for Sending<'_, T, S> {
     unsafe fn each(&self, waiter: &Waiter, _: usize, f: *mut ()) {
         let has = match self.found.get() {
             Found::Nothing | Found::Closed => true,
-            Found::Queued => !waiter.is_granted(),
+            Found::Queued => !waiter.is_granted() || planted("hand-shows-what-was-taken"),
             Found::Done => false,
         };
         if has && !planted("hand-forgets-a-send") {

@@ -31,7 +31,9 @@ impl<T, S: Storage<T>> Core<T, S> {
             return Poll::Ready(popped.ok_or(RecvError::Closed));
         }
         let old = self.watchers.push_task(node, waker);
-        both.flag_receivers();
+        if !planted("watcher-without-flag") {
+            both.flag_receivers();
+        }
         self.promise_more(&mut both);
         both.done();
         drop_quietly(old);
