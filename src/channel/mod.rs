@@ -309,7 +309,8 @@ impl<T> Sender<T> {
         Ok(sent)
     }
 
-    /// Sends a value if that takes no wait: there is room, or a receiver waits.
+    /// Sends a value if that takes no wait: there is room, or a receiver waits. A task that receives is no such receiver: it is
+    /// given nothing, so a rendezvous has no room for it ([`try_reserve`](Self::try_reserve) is kept a place by it).
     ///
     /// # Errors
     /// See [`TrySendError`]; it gives the value back. `Full` was true at some moment of the call.
@@ -527,11 +528,11 @@ macro_rules! both_ends {
             pub fn receivers(&self) -> usize {
                 $each!(&self.0.of, core => core.handles(Kind::Receive))
             }
-            /// How many threads wait to send. A snapshot.
+            /// How many threads, tasks and calls wait to send. A snapshot.
             pub fn waiting_senders(&self) -> usize {
                 $each!(&self.0.of, core => core.waiting(Kind::Send))
             }
-            /// How many threads wait to receive. A snapshot.
+            /// How many threads and calls wait to receive; tasks, which only watch, do not count. A snapshot.
             pub fn waiting_receivers(&self) -> usize {
                 $each!(&self.0.of, core => core.waiting(Kind::Receive))
             }
@@ -543,9 +544,10 @@ macro_rules! both_ends {
             }
             /// Shows each value that is on its way through the channel, once, for a collector that moves objects: stored,
             /// in the hand of a thread that waits to send, in the hand of one that received and has not run since, or without
-            /// a thread. A task's value is shown while it queues. What [`recv_many`](Receiver::recv_many) has put into its
+            /// a thread. A task's value is shown while it queues, and not once its send has ended, though it be by a close. What [`recv_many`](Receiver::recv_many) has put into its
             /// vector, and the rest of [`send_all`](Sender::send_all)'s iterator, are the VM's, as are the arms of a
-            /// [`Select`] that does not wait. `f` must not use this channel, which would hang.
+            /// [`Select`] that does not wait. An executor, a waker and a destructor must not call it: who calls them may have a
+            /// value in between. `f` must not use this channel, which would hang.
             ///
             /// # Safety
             /// No thread that is attached to any runtime runs, but the caller: as [`Hands::gather`] demands.

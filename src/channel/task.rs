@@ -120,7 +120,8 @@ impl<T: Send + 'static> Sender<T> {
 /// A receive that a task waits for: [`Receiver::recv_async`].
 ///
 /// It is woken when there is a value, and takes it when it is polled then: so dropping it loses none. If another receiver was
-/// quicker, it waits on. Dropped after it was woken, it wakes the next task. A thread that waits to receive goes before tasks.
+/// quicker, it waits on, behind the others. Dropped after it was woken, it wakes the next task. A thread that waits to receive goes
+/// before tasks, and a call too. Polled after it is over, it receives another value.
 #[must_use = "a future does nothing until it is polled"]
 pub struct RecvFuture<'a, T> {
     /// None: the handle had left.
@@ -132,7 +133,8 @@ pub struct RecvFuture<'a, T> {
 
 /// A send that a task waits for: [`Sender::send_async`].
 ///
-/// Until the value is sent it is in the future, which queues with it as a thread would; dropping the future drops it.
+/// Until the value is sent it is in the future, which queues with it as a thread would; dropping the future drops it. To be polled
+/// after it is over makes it panic.
 #[must_use = "a future does nothing until it is polled"]
 pub struct SendFuture<'a, T> {
     flavor: &'a Flavor<T>,
