@@ -159,9 +159,8 @@ impl<M, R, E> Mailbox<M, R, E> {
     pub fn close(&self) -> bool {
         let first = !planted("mailbox-looks-before-it-closes") && self.0.close();
         if !planted("mailbox-drops-what-is-left") {
-            while let Ok(letter) = self.0.try_recv() {
-                letter.return_to_sender();
-            }
+            let rest = Rest(&self.0);
+            rest.return_all();
         }
         first
     }
@@ -178,6 +177,23 @@ impl<M, R, E> Mailbox<M, R, E> {
 impl<M, R, E> Drop for Mailbox<M, R, E> {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Letters that nobody will read. If the destructor of one that nobody wants back panics, the others go back all the same.
+struct Rest<'a, M, R, E>(&'a Receiver<Letter<M, R, E>>);
+
+impl<M, R, E> Rest<'_, M, R, E> {
+    fn return_all(&self) {
+        while let Ok(letter) = self.0.try_recv() {
+            letter.return_to_sender();
+        }
+    }
+}
+
+impl<M, R, E> Drop for Rest<'_, M, R, E> {
+    fn drop(&mut self) {
+        self.return_all();
     }
 }
 

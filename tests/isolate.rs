@@ -6,6 +6,7 @@ use scene::{both, soon, until};
 use selvedge::channel::{RecvError, Select, TryRecvError};
 use selvedge::isolate::{self, Address, Gone, LinkBroken, Unanswered};
 use selvedge::promise::Settled;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -57,6 +58,30 @@ fn a_mailbox_that_goes_gives_its_messages_back() {
     assert!(address.is_closed());
     let Gone(back) = address.send("four".into()).unwrap_err();
     assert_eq!(back, "four");
+}
+
+#[derive(Debug, PartialEq)]
+struct Bomb(u8);
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0 == 1 {
+            std::panic::resume_unwind(Box::new("bomb"));
+        }
+    }
+}
+
+/// A message that nobody wants back panics where it goes, in who drops the mailbox; the others go back all the same.
+#[test]
+fn a_message_that_panics_keeps_no_other() {
+    let (address, mailbox) = isolate::mailbox::<Bomb, (), ()>();
+    let answers: Vec<_> = (0..4).map(|n| address.send(Bomb(n)).unwrap()).collect();
+    assert!(answers[1].cancel());
+    assert!(catch_unwind(move || drop(mailbox)).is_err());
+    assert_eq!(answers[1].get(), Some(Settled::Cancelled));
+    for n in [0, 2, 3] {
+        let back = Unanswered::Undelivered(Bomb(n));
+        assert_eq!(answers[usize::from(n)].get(), Some(Settled::Error(&back)));
+    }
 }
 
 #[test]

@@ -166,6 +166,43 @@ fn tasks_wait_too() {
     assert_eq!(two.poll(&mut task), Poll::Ready(Settled::Value(&3)));
 }
 
+/// Wakes by a panic.
+struct Bad(Arc<Count>);
+impl Wake for Bad {
+    fn wake(self: Arc<Self>) {
+        self.0.0.fetch_add(1, SeqCst);
+        std::panic::resume_unwind(Box::new("waker"));
+    }
+}
+
+/// That is not the matter of who settles, and keeps nobody waiting: neither tasks nor threads.
+#[test]
+fn a_waker_that_panics_keeps_nobody_waiting() {
+    both(|vm| {
+        let mut cx = vm.attach("main").unwrap();
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let (good, bad) = (Waker::from(count.clone()), Waker::from(Arc::new(Bad(count.clone()))));
+        let (r, p) = promise::new::<u32, ()>();
+        let mut tasks: Vec<_> = (0..5).map(|_| Box::pin(p.settled_async())).collect();
+        for (n, task) in tasks.iter_mut().enumerate() {
+            let mut with = Task::from_waker(if n == 0 { &bad } else { &good });
+            assert_eq!(task.as_mut().poll(&mut with), Poll::Pending);
+        }
+        let p2 = p.clone();
+        let h = vm
+            .spawn("waits", move |cx| Ok::<_, ()>(p2.wait(cx) == Ok(Settled::Value(&3))))
+            .unwrap();
+        until(&mut cx, "it waits", || h.thread().blocker().is_some());
+        r.resolve(3).unwrap();
+        assert_eq!(count.0.load(SeqCst), 5);
+        assert!(h.join(&mut cx).unwrap());
+        let mut with = Task::from_waker(&good);
+        for task in &mut tasks {
+            assert_eq!(task.as_mut().poll(&mut with), Poll::Ready(Settled::Value(&3)));
+        }
+    });
+}
+
 #[test]
 fn many_threads_settle_one_wins_and_all_read_the_same() {
     for _ in 0..200 {

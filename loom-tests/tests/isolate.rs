@@ -8,6 +8,7 @@ use selvedge::isolate::{self, Address, Answer, Gone, LinkBroken, Mailbox, Unansw
 use selvedge::model::thread;
 use selvedge::promise::Settled;
 use selvedge::{Exit, Participant};
+use std::sync::Arc;
 
 type To = Address<Token, Token, Token>;
 type From = Mailbox<Token, Token, Token>;
@@ -100,6 +101,33 @@ fn two_ask_a_mailbox_that_goes() {
         let all = threads.map(|t| t.join().unwrap()).join(" ");
         drop(to);
         tokens.end(2);
+        all
+    });
+}
+
+/// A mailbox that is shared is closed while another thread reads: each message is read or goes back. Bound 3.
+#[test]
+fn a_mailbox_is_closed() {
+    let all = ["answered unread", "unread answered", "unread unread"];
+    check("isolate.close_vs_recv", Some(3), 126, &all, || {
+        let tokens = Tokens::new();
+        let (to, from): (To, From) = isolate::mailbox();
+        let from = Arc::new(from);
+        let asked = [0, 1].map(|n| ask(&to, tokens.make(n)));
+        let answer = tokens.make(2);
+        let t = thread::spawn({
+            let from = from.clone();
+            move || {
+                if let Ok(letter) = from.try_recv() {
+                    assert!(letter.answer(answer).is_ok());
+                }
+            }
+        });
+        assert!(from.close());
+        t.join().unwrap();
+        let all = asked.each_ref().map(|answer| heard(answer.as_ref())).join(" ");
+        drop((asked, to, from));
+        tokens.end(3);
         all
     });
 }
