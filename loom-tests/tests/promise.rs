@@ -182,7 +182,7 @@ fn nobody_is_left() {
         let (r, p) = promise::new::<Token, Token>();
         let others = [r.clone(), r].map(|r| thread::spawn(move || drop(r)));
         let seen = wait(&p, &mut a.sit());
-        others.map(|t| t.join().unwrap());
+        others.into_iter().for_each(|t| t.join().unwrap());
         seen
     });
 }
