@@ -8,7 +8,7 @@
 //! | [`dropping`]`(n)`             | `n` values                | never: it drops its value if there is no room |
 //! | [`sliding`]`(n)`              | `n` values                | never: it drops the oldest value then        |
 //!
-//! Timers are receivers without senders: [`at`], [`after`], [`tick`], [`never`]. [`Mapped`] is a sender behind a function.
+//! Timers are receivers without senders: [`at`], [`after`], [`tick`], [`never()`]. [`Mapped`] is a sender behind a function.
 //!
 //! Any number of threads may send and receive, through clones of the two handles or through references to one. A value is
 //! received once, by the receiver that waits longest. A send or receive that waits is a safe point; it ends with the

@@ -41,7 +41,7 @@ pub fn never<T>() -> Receiver<T> {
 /// A receiver to which one value comes, that instant, then. It has been, if the instant is past.
 ///
 /// No thread stands behind it: a receive sleeps until the event is due, as every wait does. Clones share the one event: one
-/// receive gets it. Afterwards nothing comes any more, and a receive waits as at [`never`]. It has no senders, and is not
+/// receive gets it. Afterwards nothing comes any more, and a receive waits as at [`never()`]. It has no senders, and is not
 /// closed by that; [`close`](Receiver::close) closes it, with an event that nobody has received. The value is the instant at
 /// which the event was due, however late it is received. Its capacity is 1, and it is full from then on until the event is
 /// received.
@@ -92,7 +92,7 @@ pub fn tick(period: Duration) -> Receiver<Instant> {
 }
 
 impl Builder {
-    /// See [`never`].
+    /// See [`never()`].
     pub fn never<T>(self) -> Receiver<T> {
         self.timer(None, None, |_| unreachable!("nothing comes"), 0)
     }
