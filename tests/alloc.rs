@@ -1,5 +1,6 @@
 //! Blocking and unblocking allocate nothing: locks, condition-waits, notifications, sleeps, yields, deadlines, signals' ends
-//! of waits aside from the payload itself. Nor do channels, but for the blocks of unbounded ones. A test binary of its own, since it counts the whole process's allocations.
+//! of waits aside from the payload itself. Nor do channels, but for the blocks of unbounded ones. A test binary of its own,
+//! since it counts the whole process's allocations.
 
 use selvedge::channel::{self, Select, SelectError};
 use selvedge::{Condvar, LockError, Mutex, Participant, Runtime, sleep_until, yield_now};

@@ -1,12 +1,12 @@
 //! Channels: values from thread to thread, first in, first out.
 //!
-//! | made by                       | room for                  | a send waits                                 |
-//! |-------------------------------|---------------------------|----------------------------------------------|
-//! | [`bounded`]`(n)`              | `n` values                | while there is no room                       |
-//! | [`bounded`]`(0)`, [`rendezvous`] | none                   | until a receiver takes the value             |
-//! | [`unbounded`]                 | as many as memory has     | never                                        |
+//! | made by                       | room for                  | a send waits                                  |
+//! |-------------------------------|---------------------------|-----------------------------------------------|
+//! | [`bounded`]`(n)`              | `n` values                | while there is no room                        |
+//! | [`bounded`]`(0)`, [`rendezvous`] | none                   | until a receiver takes the value              |
+//! | [`unbounded`]                 | as many as memory has     | never                                         |
 //! | [`dropping`]`(n)`             | `n` values                | never: it drops its value if there is no room |
-//! | [`sliding`]`(n)`              | `n` values                | never: it drops the oldest value then        |
+//! | [`sliding`]`(n)`              | `n` values                | never: it drops the oldest value then         |
 //!
 //! Timers are receivers without senders: [`at`], [`after`], [`tick`], [`never()`]. [`Mapped`] is a sender behind a function.
 //!
@@ -16,9 +16,10 @@
 //!
 //! A channel is closed by [`Sender::close`] or [`Receiver::close`], or when all handles of one kind are gone: dropped, or
 //! [disconnected](Sender::disconnect). Then no value goes in any more; receivers get what is there, then
-//! [`Closed`](RecvError::Closed). Who waits to send at that moment gets the value back: it is not received afterwards (but see
-//! [`Builder::deliver_pending`]). [`close_discarding`](Sender::close_discarding) takes out what is there. With the last receiver the values that are left are dropped, in its thread, with no lock
-//! held: their destructors may use the channel. If one panics, the others are dropped all the same.
+//! [`Closed`](RecvError::Closed). Who waits to send at that moment gets the value back: it is not received afterwards (but
+//! see [`Builder::deliver_pending`]). [`close_discarding`](Sender::close_discarding) takes out what is there. With the last
+//! receiver the values that are left are dropped, in its thread, with no lock held: their destructors may use the channel.
+//! If one panics, the others are dropped all the same.
 //!
 //! Nothing in a channel belongs to a runtime: threads of several ones, and OS threads that are attached to none
 //! ([`try_send`](Sender::try_send) and [`try_recv`](Receiver::try_recv) take no context), share it freely. A thread waits as
@@ -50,7 +51,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// `arm` and `select` are what waits at several channels, `task` is for who is no thread, `permit` a place for a value that is made later.
+// `handle` is which channel an end is of, `arm` and `select` are what waits at several channels, `task` is for who is no thread,
+// `permit` a place for a value that is made later, `lossy` and `mapped` what is done with values on the way, `timer` the clock's.
 // `side` is the lock, `storage` what is asked of the place of values (`array`, `list`, none), `node` the threads that queue,
 // `core` the protocol, with the two waits in `core/site`. The storages know nothing of waiting.
 mod arm;
