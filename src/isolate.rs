@@ -1,9 +1,11 @@
-//! Isolates: threads that share nothing but messages. Mailboxes, whose messages are answered by promises; monitors and links.
+//! Isolates: threads that share nothing but messages. Mailboxes, whose messages are answered by promises; monitors and
+//! links.
 //!
-//! A mailbox is an unbounded channel of letters, an answer is a promise, a monitor is a channel too: nothing here waits by itself.
+//! A mailbox is an unbounded channel of letters, an answer is a promise, a monitor is a channel too: nothing here waits by
+//! itself.
 //!
-//! I1. A letter is answered once: by who reads it, or by its own end (`Letter`), or, if nobody will read it, by the end of the
-//!     mailbox, which gives the message back. So whoever waits for an answer gets one.
+//! I1. A letter is answered once: by who reads it, or by its own end (`Letter`), or, if nobody will read it, by the end of
+//!     the mailbox, which gives the message back. So whoever waits for an answer gets one.
 //! I2. What is said at the end of a thread is said by `thread/exit`, after its joiners were woken.
 
 use crate::channel::{self, Builder, Receiver, RecvArm, RecvError, Sender, TryRecvError};
@@ -30,8 +32,8 @@ pub type Answer<M, R, E> = Promise<R, Unanswered<M, E>>;
 /// Where messages are sent to. Clones are the same address.
 pub struct Address<M, R = (), E = ()>(Sender<Letter<M, R, E>>);
 
-/// Where messages come in, in the order in which they were sent. When it is dropped, the messages that nobody has read go back to
-/// their senders, and so does each later one.
+/// Where messages come in, in the order in which they were sent. When it is dropped, the messages that nobody has read go
+/// back to their senders, and so does each later one.
 ///
 /// # Examples
 /// ```
@@ -154,8 +156,8 @@ impl<M, R, E> Mailbox<M, R, E> {
     pub fn try_recv(&self) -> Result<Letter<M, R, E>, TryRecvError> {
         self.0.try_recv()
     }
-    /// Takes no message any more; what nobody has read goes back to its sender. False: it was closed. As the drop of the mailbox
-    /// does, for one that is shared, or an object of a collected heap.
+    /// Takes no message any more; what nobody has read goes back to its sender. False: it was closed. As the drop of the
+    /// mailbox does, for one that is shared, or an object of a collected heap.
     pub fn close(&self) -> bool {
         let first = !planted("mailbox-looks-before-it-closes") && self.0.close();
         if !planted("mailbox-drops-what-is-left") {
@@ -252,8 +254,8 @@ impl<M, R, E> Clone for Address<M, R, E> {
     }
 }
 
-/// Erlang's monitor: a channel that tells of the thread's end, with its reason, once; then it is closed. At once, if the thread
-/// is over. Dropping the receiver ends the monitor.
+/// Erlang's monitor: a channel that tells of the thread's end, with its reason, once; then it is closed. At once, if the
+/// thread is over. Dropping the receiver ends the monitor.
 ///
 /// Unlike [`join`](Thread::join) it can be one of the arms of a select, and be asked from any runtime.
 ///
@@ -289,8 +291,9 @@ impl AtEnd for Monitor {
 #[derive(Clone, Debug)]
 pub struct LinkBroken(pub Exit);
 
-/// Erlang's link: when one of the two threads ends in error or panic, the other gets [`LinkBroken`] as a signal; so a failure goes
-/// through a group of threads unless one of them takes the signal. Ending well is no failure. At once, if one is over.
+/// Erlang's link: when one of the two threads ends in error or panic, the other gets [`LinkBroken`] as a signal; so a
+/// failure goes through a group of threads unless one of them takes the signal. Ending well is no failure. At once, if one
+/// is over.
 ///
 /// A second link of the same two makes a second signal. A thread that is linked to itself is not.
 pub fn link(one: &Thread, other: &Thread) {

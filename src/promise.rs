@@ -9,8 +9,8 @@
 //! I1. The slot is written by who took the state from PENDING, once, and never after SETTLED.
 //! I2. Who finds the state taken goes on when it is SETTLED, a few moves later: what it is told, that the promise is settled
 //!     already, is true by then. Nothing of the VM runs in between.
-//! I3. The gate is a rendezvous into which nobody sends. It is closed after SETTLED, so who waits at it, or finds it closed, finds
-//!     the slot written: waiting for a promise is a receive that ends with the close, and all that channels can do.
+//! I3. The gate is a rendezvous into which nobody sends. It is closed after SETTLED, so who waits at it, or finds it closed,
+//!     finds the slot written: waiting for a promise is a receive that ends with the close, and all that channels can do.
 //! E1. SETTLED, Release -> Acquire: the slot.
 
 use crate::channel::{Builder, Receiver, RecvArm, RecvError, Select, SelectError, Sender};
@@ -33,7 +33,8 @@ struct Inner<T, E> {
     gate: Receiver<Infallible>,
 }
 
-// SAFETY: the slot is written by one thread, and read by others when it is settled (I1, E1). It is shared and dropped anywhere.
+// SAFETY: the slot is written by one thread, and read by others when it is settled (I1, E1). It is shared and dropped
+// anywhere.
 unsafe impl<T: Send + Sync, E: Send + Sync> Sync for Inner<T, E> {}
 // SAFETY: as above.
 unsafe impl<T: Send, E: Send> Send for Inner<T, E> {}
@@ -88,8 +89,8 @@ impl Error for PromiseError {}
 
 /// The reading end of a promise: a value, or an error, that will be written once. Clones read the same one.
 ///
-/// Who waits is told when it is settled, whoever they are and however many: threads, a [`Select`] ([`arm`](Self::arm)), tasks
-/// ([`settled_async`](Self::settled_async)).
+/// Who waits is told when it is settled, whoever they are and however many: threads, a [`Select`] ([`arm`](Self::arm)),
+/// tasks ([`settled_async`](Self::settled_async)).
 ///
 /// # Examples
 /// ```
@@ -105,8 +106,8 @@ impl Error for PromiseError {}
 /// ```
 pub struct Promise<T, E = Infallible>(Arc<Inner<T, E>>);
 
-/// The writing end of a promise. Clones write the same one; the first to do so settles it, and when the last one goes without, it
-/// is cancelled: nobody waits for a promise that nobody can keep.
+/// The writing end of a promise. Clones write the same one; the first to do so settles it, and when the last one goes
+/// without, it is cancelled: nobody waits for a promise that nobody can keep.
 pub struct Resolver<T, E = Infallible>(Arc<Last<T, E>>);
 
 /// Goes with the last resolver.
@@ -292,8 +293,8 @@ impl<T, E> Promise<T, E> {
         }
     }
 
-    /// As one of the arms of a [`Select`]: chosen when it is settled. [`complete`](RecvArm::complete) then says `Closed`, for
-    /// nothing is received: [`get`](Self::get) has what became of it.
+    /// As one of the arms of a [`Select`]: chosen when it is settled. [`complete`](RecvArm::complete) then says `Closed`,
+    /// for nothing is received: [`get`](Self::get) has what became of it.
     pub fn arm(&self) -> RecvArm<'_, Infallible> {
         self.0.gate.arm()
     }

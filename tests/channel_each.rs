@@ -1,4 +1,5 @@
-//! Values in flight are shown, each once, to who enumerates them: where nobody else runs, and between stops of threads that do.
+//! Values in flight are shown, each once, to who enumerates them: where nobody else runs, and between stops of threads that
+//! do.
 
 mod scene;
 
@@ -357,7 +358,8 @@ fn hooked(
     std::thread::spawn(move || f(&mut Hooked::new(vm.attach("hooked").unwrap())))
 }
 
-/// A wait in a request that is answered in a wait: what both hold is shown. And what a thread holds is shown in its own hooks.
+/// A wait in a request that is answered in a wait: what both hold is shown. And what a thread holds is shown in its own
+/// hooks.
 #[test]
 fn in_hooks_and_in_waits_inside_waits() {
     alone(|vm| {
@@ -510,8 +512,8 @@ impl Stop {
     }
 }
 
-/// Threads send and receive; between two stops all that is on its way is shown, each value once, and by nobody else. `asked`:
-/// whoever may answer does, for a thread that sleeps; else each thread itself, between two halves of its wait.
+/// Threads send and receive; between two stops all that is on its way is shown, each value once, and by nobody else.
+/// `asked`: whoever may answer does, for a thread that sleeps; else each thread itself, between two halves of its wait.
 fn stops(room: usize, asked_itself: bool) {
     const STOPS: usize = 1_000;
     let vm = Runtime::new();

@@ -417,7 +417,8 @@ fn arms_and_places_of_a_handle_that_left_are_closed() {
     });
 }
 
-/// A value that was published into a rendezvous is in the channel: a close leaves it there, and one that discards hands it out.
+/// A value that was published into a rendezvous is in the channel: a close leaves it there, and one that discards hands it
+/// out.
 #[test]
 fn a_published_value_outlives_its_place() {
     both(|vm| {

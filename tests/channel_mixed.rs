@@ -1,5 +1,5 @@
-//! Selects, places, tasks, calls and plain operations on the same channels at once, with deadlines and signals: every value is
-//! received once, given back, or dropped with its channel. `SELVEDGE_STRESS=n` multiplies them.
+//! Selects, places, tasks, calls and plain operations on the same channels at once, with deadlines and signals: every value
+//! is received once, given back, or dropped with its channel. `SELVEDGE_STRESS=n` multiplies them.
 
 use selvedge::channel::{self, Receiver, Select, Sender, TryRecvError, TrySendError};
 use selvedge::{Participant, Runtime, safe_point};

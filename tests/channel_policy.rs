@@ -1,5 +1,5 @@
-//! Channels that lose values in place of waiting, and sends that force their way in: who loses, where it is dropped, and that
-//! all others are received once.
+//! Channels that lose values in place of waiting, and sends that force their way in: who loses, where it is dropped, and
+//! that all others are received once.
 
 mod scene;
 

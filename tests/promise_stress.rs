@@ -1,5 +1,6 @@
-//! Eight threads ask and answer one another, mailboxes die and others are born, promises are cancelled and settled by several:
-//! every promise is settled in the end, and every message and answer dropped, once. `SELVEDGE_STRESS=n` multiplies the rounds.
+//! Eight threads ask and answer one another, mailboxes die and others are born, promises are cancelled and settled by
+//! several: every promise is settled in the end, and every message and answer dropped, once. `SELVEDGE_STRESS=n` multiplies
+//! the rounds.
 //!
 //! A hang fails the test. Miri gets fewer rounds.
 

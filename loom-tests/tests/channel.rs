@@ -44,8 +44,8 @@ fn a_send_meets_a_receive_without_storage() {
     meet("channel.meet_zero", 0, 300);
 }
 
-/// More values than there is room for: the sender waits, then the receiver. Kills E2 of the array, a sender without its flag.
-/// Bound 3.
+/// More values than there is room for: the sender waits, then the receiver. Kills E2 of the array, a sender without its
+/// flag. Bound 3.
 fn stream(name: &'static str, room: usize, at_least: usize) {
     check(name, Some(3), at_least, &["01"], move || {
         let vm = barging();
@@ -334,8 +334,8 @@ fn a_receiver_passes_who_gave_up() {
     });
 }
 
-/// A receiver takes many while a sender sends, and waits for room: what is there comes in order, what a waiting sender has moves
-/// up. Bound 3.
+/// A receiver takes many while a sender sends, and waits for room: what is there comes in order, what a waiting sender has
+/// moves up. Bound 3.
 fn many(name: &'static str, room: usize, at_least: usize, must: &'static [&'static str]) {
     check(name, Some(3), at_least, must, move || {
         let vm = barging();

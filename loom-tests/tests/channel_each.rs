@@ -1,7 +1,7 @@
 //! Models of `channel`: who enumerates values, in a world that is stopped. Invariants are those of `thread/hand`.
 //!
-//! The world stops as by a collector's handshake: the other thread answers a request, by itself or by its proxy, and the look is in
-//! the answer.
+//! The world stops as by a collector's handshake: the other thread answers a request, by itself or by its proxy, and the
+//! look is in the answer.
 #![cfg(selvedge_loom)]
 
 use loom_tests::check;
@@ -34,8 +34,8 @@ fn answer(pipe: &Pipe, me: &mut Participant) {
     }
 }
 
-/// Main gives a thread its value, then looks: it is in the thread's hand, or received, or still in the channel. Kills a hand that
-/// forgets a receive. Bound 3.
+/// Main gives a thread its value, then looks: it is in the thread's hand, or received, or still in the channel. Kills a hand
+/// that forgets a receive. Bound 3.
 fn given(name: &'static str, room: usize, at_least: usize, must: &'static [&'static str]) {
     check(name, Some(3), at_least, must, move || {
         let vm = barging();
@@ -71,8 +71,8 @@ fn a_value_that_was_given_or_is_in_a_list() {
     given("channel_each.given_list", UNBOUNDED, 1_300, &["[0]got 0", "got 0[]"]);
 }
 
-/// A thread sends, and waits, and gives up; main takes the value or not, and looks: it is in one place. Kills a hand that forgets a
-/// send, or that shows what was taken. Bound 3.
+/// A thread sends, and waits, and gives up; main takes the value or not, and looks: it is in one place. Kills a hand that
+/// forgets a send, or that shows what was taken. Bound 3.
 fn sent(name: &'static str, room: usize, at_least: usize, must: &'static [&'static str]) {
     check(name, Some(3), at_least, must, move || {
         let vm = barging();

@@ -1,5 +1,5 @@
-//! Models of a thread that looks for a while before it queues at a channel: it finds what it looks for, between the looks and
-//! the queue, or something overtakes it. In all other models threads queue at once.
+//! Models of a thread that looks for a while before it queues at a channel: it finds what it looks for, between the looks
+//! and the queue, or something overtakes it. In all other models threads queue at once.
 //!
 //! One thread sends or receives, main does the other things. Every value is delivered, given back or left, and dropped once.
 //! Bound 3 for two threads, 2 for three.

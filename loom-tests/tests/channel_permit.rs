@@ -418,8 +418,8 @@ enum Did {
 /// The values, and how many places are promised. Room for one.
 type State = (VecDeque<usize>, usize);
 
-/// Values and promised places fit in; but a value may go from hand to hand while its place is promised to somebody else: then it
-/// is received before anything else happens.
+/// Values and promised places fit in; but a value may go from hand to hand while its place is promised to somebody else:
+/// then it is received before anything else happens.
 fn places((values, promised): &mut State, did: &Did) -> bool {
     let used = values.len() + *promised;
     if used > 1 && !matches!(did, Did::Got(_)) {

@@ -67,8 +67,8 @@ fn got(text: &str) -> Did {
     }
 }
 
-/// One thread sends twice, one receives twice, the first time waiting for a moment; then what is left is taken out. One order
-/// explains it all: nobody sees a value displaced and there, or neither. Bound 2.
+/// One thread sends twice, one receives twice, the first time waiting for a moment; then what is left is taken out. One
+/// order explains it all: nobody sees a value displaced and there, or neither. Bound 2.
 fn history(
     name: &'static str,
     at_least: usize,
@@ -260,8 +260,8 @@ fn what_is_pending_is_delivered_without_storage() {
     pending("channel_policy.pending_zero", 0, 110, &["0c sent", "cc closed"]);
 }
 
-/// A pending sender is asked for something and leaves its place meanwhile: it comes back to it, unless a receiver was told that
-/// nothing is left. Kills a `Closed` that is not final. Bound 2.
+/// A pending sender is asked for something and leaves its place meanwhile: it comes back to it, unless a receiver was told
+/// that nothing is left. Kills a `Closed` that is not final. Bound 2.
 #[test]
 fn a_pending_sender_answers() {
     check("channel_policy.pending_serve", Some(2), 840, &["0 sent", "c closed"], || {
@@ -319,8 +319,8 @@ fn a_discarding_close_and_receives() {
     });
 }
 
-/// Two threads disconnect the one handle by which a third one's channel is open: one of them did, and the third is told. Bound
-/// 2.
+/// Two threads disconnect the one handle by which a third one's channel is open: one of them did, and the third is told.
+/// Bound 2.
 #[test]
 fn two_disconnect() {
     check("channel_policy.two_disconnect", Some(2), 1_400, &["closed"], || {
@@ -336,8 +336,8 @@ fn two_disconnect() {
     });
 }
 
-/// A handle leaves and is dropped while another one sends: that one's values come, and the last to go closes the channel. Bound
-/// 3.
+/// A handle leaves and is dropped while another one sends: that one's values come, and the last to go closes the channel.
+/// Bound 3.
 #[test]
 fn a_handle_leaves_beside_a_send() {
     check("channel_policy.leave_vs_send", Some(3), 15_000, &["0closed"], || {
@@ -371,8 +371,8 @@ fn event<T>(result: Result<T, RecvError>) -> String {
     }
 }
 
-/// Two threads wait for the one event: one has it, the other waits on until its deadline, or until the timer is closed. Kills a
-/// close that forgets who waits. Bound 3.
+/// Two threads wait for the one event: one has it, the other waits on until its deadline, or until the timer is closed.
+/// Kills a close that forgets who waits. Bound 3.
 fn two_wait(name: &'static str, at_least: usize, must: &'static [&'static str], deadline: bool) {
     check(name, Some(3), at_least, must, move || {
         let vm = barging();

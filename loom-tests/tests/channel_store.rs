@@ -1,7 +1,7 @@
 //! Models of the storages of channels and of the lock of their sides, without the protocol around them.
 //!
-//! The storages are held to their specification, a queue with room for so many values: each history of each execution has one
-//! order that it allows. A block of the list has two slots here, and `spare` one place.
+//! The storages are held to their specification, a queue with room for so many values: each history of each execution has
+//! one order that it allows. A block of the list has two slots here, and `spare` one place.
 #![cfg(selvedge_loom)]
 
 use loom_tests::history::{Done, linearizable};

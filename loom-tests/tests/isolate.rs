@@ -60,8 +60,8 @@ fn wait(answer: &Asked, me: &mut Participant) -> &'static str {
 
 // ---- mailboxes ----
 
-/// A mailbox goes, with a message in it, while two more are sent: each goes back, one way or the other. Kills a mailbox that drops
-/// what is left, or takes letters when it has looked for the last time. Bound 3.
+/// A mailbox goes, with a message in it, while two more are sent: each goes back, one way or the other. Kills a mailbox that
+/// drops what is left, or takes letters when it has looked for the last time. Bound 3.
 #[test]
 fn a_mailbox_goes() {
     let all = ["unread gone gone", "unread unread gone", "unread unread unread"];
@@ -196,8 +196,8 @@ fn said(monitor: &Receiver<Exit>) -> &'static str {
     }
 }
 
-/// A monitor is left while the thread ends: it is told, once, and closed. Kills a call that is lost between the last look and the
-/// end. Bound 2.
+/// A monitor is left while the thread ends: it is told, once, and closed. Kills a call that is lost between the last look
+/// and the end. Bound 2.
 #[test]
 fn a_monitor_of_a_thread_that_ends() {
     check("isolate.monitor_vs_exit", Some(2), 1112, &["later", "now"], || {
@@ -282,7 +282,8 @@ fn a_link_to_a_thread_that_ends() {
     });
 }
 
-/// The same of one that ends well: nothing is said. The end of the calls shows by a monitor that was left after the link. Bound 3.
+/// The same of one that ends well: nothing is said. The end of the calls shows by a monitor that was left after the link.
+/// Bound 3.
 #[test]
 fn a_good_end_breaks_no_link() {
     check("isolate.link_vs_good_exit", Some(3), 1202, &["-"], || {
@@ -330,8 +331,8 @@ fn a_failure_goes_on() {
     });
 }
 
-/// Two threads link the same two, this way and that: neither waits for the other. Kills a look at another thread's end under the
-/// lock of one's own. Bound 3.
+/// Two threads link the same two, this way and that: neither waits for the other. Kills a look at another thread's end under
+/// the lock of one's own. Bound 3.
 #[test]
 fn links_across() {
     check("isolate.links_across", Some(3), 9, &["linked"], || {

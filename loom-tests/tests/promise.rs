@@ -1,7 +1,7 @@
 //! Models of `promise`. Edges and invariants are those of its header.
 //!
-//! Values are counted: read, given back or thrown away, and dropped once. loom watches that who reads one is behind who wrote
-//! it.
+//! Values are counted: read, given back or thrown away, and dropped once. loom watches that who reads one is behind who
+//! wrote it.
 #![cfg(selvedge_loom)]
 
 use loom_tests::check;
@@ -38,8 +38,8 @@ fn wait(promise: &Written, me: &mut Participant) -> String {
     waited(promise.wait(me))
 }
 
-/// Two threads settle: one wins, the other gets back what it brought. Whoever has tried finds it settled, and both read the same.
-/// Kills E1, and a loser that does not wait for the winner (I2). Bound: none.
+/// Two threads settle: one wins, the other gets back what it brought. Whoever has tried finds it settled, and both read the
+/// same. Kills E1, and a loser that does not wait for the winner (I2). Bound: none.
 #[test]
 fn two_settle() {
     check("promise.two_settle", None, 43, &["!1", "0"], || {

@@ -8,8 +8,8 @@
 //! | CLOSED  | a send's value; else nothing                 | `complete`                                             |
 //!
 //! I1. `state` is the own thread's. While it is QUEUED, others reach the node under the locks of its queue (node I1).
-//! I2. `guard` is filled from `hold` to `let_go`, in one of the arms of each channel. Who gets it by its address casts it back to
-//!     the type that it has, since the arms of one channel have one type.
+//! I2. `guard` is filled from `hold` to `let_go`, in one of the arms of each channel. Who gets it by its address casts it
+//!     back to the type that it has, since the arms of one channel have one type.
 
 use super::array::Array;
 use super::core::{Both, Told};
@@ -449,8 +449,8 @@ impl<T> SendArm<'_, T> {
     /// What came of it. The value is back unless it was sent.
     ///
     /// # Errors
-    /// [`Full`](TrySendError::Full): it was not chosen. [`Closed`](TrySendError::Closed): it was chosen because the channel is
-    /// closed.
+    /// [`Full`](TrySendError::Full): it was not chosen. [`Closed`](TrySendError::Closed): it was chosen because the channel
+    /// is closed.
     pub fn complete(mut self) -> Result<(), TrySendError<T>> {
         match self.0.finish() {
             (State::Closed, Some(value)) => Err(TrySendError::Closed(value)),
@@ -464,8 +464,8 @@ impl<'a, T> ReserveArm<'a, T> {
     /// What came of it: the place.
     ///
     /// # Errors
-    /// [`Full`](TrySendError::Full): it was not chosen. [`Closed`](TrySendError::Closed): it was chosen because the channel is
-    /// closed.
+    /// [`Full`](TrySendError::Full): it was not chosen. [`Closed`](TrySendError::Closed): it was chosen because the channel
+    /// is closed.
     pub fn complete(self) -> Result<Permit<'a, T>, TrySendError<()>> {
         match self.0.state.replace(State::Open) {
             State::Done => Ok(Permit::new(self.0.flavor)),

@@ -11,8 +11,8 @@
 //! E1. 2 t + 1, Release -> Acquire: the value.
 //! E2. 2 (t + capacity), Release -> Acquire: the value is out.
 //!
-//! E3. "Full" and "Empty" are said after a fence. Of a thread that put values in and then finds the ring full, and one that took
-//!     some out and then finds it empty, the one whose fence is the later sees what the other did before its own.
+//! E3. "Full" and "Empty" are said after a fence. Of a thread that put values in and then finds the ring full, and one that
+//!     took some out and then finds it empty, the one whose fence is the later sees what the other did before its own.
 //!
 //! The index of the other side is never read: who waits for a slot touches only that slot. "Full" is true at the load of the
 //! stamp: value t - capacity is still in. "Empty" likewise: nobody has put value t in, and what comes after it comes

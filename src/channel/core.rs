@@ -13,25 +13,25 @@
 //! | head SEALED     | no value comes out any more (`end`)                          | up once, under both locks            |
 //! | LEFT, one each  | a handle has left, and is there still (`handle`)             | under the side's lock                |
 //!
-//! I1. Under both locks, when they are given back: tail WAITERS if and only if receivers or watchers queue; receivers only while
-//!     the storage is empty and no sender queues; head WAITERS if and only if senders queue, and then the storage is full.
-//!     Without storage the tail is both: it guards both queues, and nobody but them is behind it.
+//! I1. Under both locks, when they are given back: tail WAITERS if and only if receivers or watchers queue; receivers only
+//!     while the storage is empty and no sender queues; head WAITERS if and only if senders queue, and then the storage is
+//!     full. Without storage the tail is both: it guards both queues, and nobody but them is behind it.
 //! I2. A thread queues only under both locks, after it found nothing to do there. So who takes one side and finds no flag up
 //!     need not look for anybody: a thread that queues afterwards sees what it did.
 //! I3. Values leave in the order in which they came in; those of queued senders follow those in the storage, in their order.
 //! I4. A value given to a thread, or taken from one, moves under both locks, before the claim (`node` I3).
-//! I5. After CLOSED nobody queues, and who queued is dismissed, but for senders whose values are to be delivered still. What is
-//!     not comes out no more from CLOSED on, though its sender be dismissed a little later (`pop_locked`).
-//! I6. Of a storage with room, that is values and promised places <= capacity; a sender that wants only a place queues as any other
-//!     does. Without storage a place is promised while more receivers queue than places are promised; who then wants one
-//!     queues beside receivers, an exception from I1.
+//! I5. After CLOSED nobody queues, and who queued is dismissed, but for senders whose values are to be delivered still. What
+//!     is not comes out no more from CLOSED on, though its sender be dismissed a little later (`pop_locked`).
+//! I6. Of a storage with room, that is values and promised places <= capacity; a sender that wants only a place queues as
+//!     any other does. Without storage a place is promised while more receivers queue than places are promised; who then
+//!     wants one queues beside receivers, an exception from I1.
 //! I7. A watcher is a task that would receive. It is woken, not given to: one for each value that comes where it can be
 //!     received, and one more by each that was woken and goes without one. So no value lies while all watchers sleep.
-//! E1. The sides' locks (`side` E1), the storage's slots: a send -> the receive that gets its value. The claim for a value from
-//!     hand to hand.
+//! E1. The sides' locks (`side` E1), the storage's slots: a send -> the receive that gets its value. The claim for a value
+//!     from hand to hand.
 //!
-//! Because the flag that a thread must notice is in the word that it takes anyway, by a read-modify-write, and is put there by
-//! a holder of the same word, no fence is needed.
+//! Because the flag that a thread must notice is in the word that it takes anyway, by a read-modify-write, and is put there
+//! by a holder of the same word, no fence is needed.
 
 mod each;
 mod end;

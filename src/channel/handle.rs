@@ -5,8 +5,8 @@
 //! that there is something in the book; who comes notices the flag as any other.
 //!
 //! I1. A number is one handle's. It is in the book from the time that the handle leaves until the handle is dropped.
-//! I2. The flag of the handle's side is up if and only if the book has a number of its kind, when the book's lock is free; the
-//!     side's lock is taken inside the book's, never the other way round.
+//! I2. The flag of the handle's side is up if and only if the book has a number of its kind, when the book's lock is free;
+//!     the side's lock is taken inside the book's, never the other way round.
 
 use super::array::Array;
 use super::core::{Core, Kind};

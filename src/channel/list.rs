@@ -5,22 +5,22 @@
 //! | 0      | the slot waits for its value    | the holder of the tail -> 1      |
 //! | 1      | it has it                       | the holder of the head -> 0      |
 //!
-//! I1. The tail's block is reached from the head's by `next`. Each side goes on to the next block when it has used up its own;
-//!     the tail makes that, the head then gives the old one up: the tail has left it, for it has a `next`.
-//! I2. A block that was given up has `full` 0 in every slot, no value, and one owner: a place of `spare`, who took it from there,
-//!     or the allocator.
-//! I3. `full` is written 1 by the holder of the tail and 0 by the holder of the head, each where the other waits for it or has
-//!     left the block, so their stores do not race.
-//! I4. A place of `spare` is filled by the holder of the head, who finds it free, and freed by the holder of the tail, who finds
-//!     it filled; so their stores do not race, and no block is lost.
+//! I1. The tail's block is reached from the head's by `next`. Each side goes on to the next block when it has used up its
+//!     own; the tail makes that, the head then gives the old one up: the tail has left it, for it has a `next`.
+//! I2. A block that was given up has `full` 0 in every slot, no value, and one owner: a place of `spare`, who took it from
+//!     there, or the allocator.
+//! I3. `full` is written 1 by the holder of the tail and 0 by the holder of the head, each where the other waits for it or
+//!     has left the block, so their stores do not race.
+//! I4. A place of `spare` is filled by the holder of the head, who finds it free, and freed by the holder of the tail, who
+//!     finds it filled; so their stores do not race, and no block is lost.
 //! E1. `full` 1, Release -> Acquire: the value.
 //! E2. `next`, Release -> Acquire: the block, empty.
 //! E3. A block into `spare`, Release -> out of it, Acquire: what the head did with it.
-//! E4. "Empty" is said after a fence: of two threads that each put a value somewhere, and then find empty where the other put
-//!     its own, one is wrong, and the fences tell it so.
+//! E4. "Empty" is said after a fence: of two threads that each put a value somewhere, and then find empty where the other
+//!     put its own, one is wrong, and the fences tell it so.
 //!
-//! A block is allocated under the tail's lock, if `spare` has none: once per `N` values, and less and less often where values
-//! pile up, for then each is twice as large as the one before, up to `MOST`.
+//! A block is allocated under the tail's lock, if `spare` has none: once per `N` values, and less and less often where
+//! values pile up, for then each is twice as large as the one before, up to `MOST`.
 
 use super::side::{Held, Side};
 use super::storage::Storage;

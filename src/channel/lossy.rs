@@ -7,9 +7,9 @@ use super::{Builder, Receiver, Sender};
 
 /// A channel with room for `capacity` values, the oldest that nobody has received: a send to a full one drops its own value.
 ///
-/// No send ever waits, or is a safe point. [`send`](Sender::send) says `Ok` of a value that it drops; `try_send` gives it back
-/// as [`Full`](TrySendError::Full). A value is dropped in the thread that sends, with no lock held: its destructor may use the
-/// channel, or panic. With room for none a value is dropped unless a receiver waits.
+/// No send ever waits, or is a safe point. [`send`](Sender::send) says `Ok` of a value that it drops; `try_send` gives it
+/// back as [`Full`](TrySendError::Full). A value is dropped in the thread that sends, with no lock held: its destructor may
+/// use the channel, or panic. With room for none a value is dropped unless a receiver waits.
 ///
 /// # Panics
 /// As [`bounded`](super::bounded).
@@ -30,8 +30,9 @@ pub fn dropping<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 
 /// A channel with room for `capacity` values, the newest: a send to a full one drops the oldest value.
 ///
-/// As [`dropping`] otherwise, but that `try_send` succeeds, and drops the oldest value too. [`force_send`](Sender::force_send)
-/// gives that back. With room for none a value is dropped unless a receiver waits, and `try_send` gives it back.
+/// As [`dropping`] otherwise, but that `try_send` succeeds, and drops the oldest value too.
+/// [`force_send`](Sender::force_send) gives that back. With room for none a value is dropped unless a receiver waits, and
+/// `try_send` gives it back.
 ///
 /// # Panics
 /// As [`bounded`](super::bounded).
@@ -70,8 +71,8 @@ impl Builder {
 }
 
 impl<T> Sender<T> {
-    /// Sends without waiting, if need be in the place of the oldest value in the channel, which comes back. The two are one step:
-    /// nobody sees the channel without both.
+    /// Sends without waiting, if need be in the place of the oldest value in the channel, which comes back. The two are one
+    /// step: nobody sees the channel without both.
     ///
     /// Threads that wait to send keep their turn, and wait on: their values follow those in the channel, this one too.
     ///

@@ -8,8 +8,8 @@ use std::convert::Infallible;
 use std::fmt;
 use std::time::Instant;
 
-/// A [`Sender`] behind a function, which makes of what is sent the value that goes into the channel, or none, or fails. Made by
-/// [`Sender::try_filter_map`], [`map`](Sender::map) and [`filter`](Sender::filter). Clones share the function.
+/// A [`Sender`] behind a function, which makes of what is sent the value that goes into the channel, or none, or fails. Made
+/// by [`Sender::try_filter_map`], [`map`](Sender::map) and [`filter`](Sender::filter). Clones share the function.
 ///
 /// It runs in the thread that sends, before anything is sent, with no lock held: it may use channels, this one too. If it
 /// panics nothing was sent. It has no context, so it cannot wait; a function that must is called before a plain send.
@@ -19,8 +19,8 @@ pub struct Mapped<T, F> {
 }
 
 impl<T> Sender<T> {
-    /// What is sent goes through `f` first: the value that it makes is sent, or nothing if it makes none; if it fails, who sends
-    /// gets the error.
+    /// What is sent goes through `f` first: the value that it makes is sent, or nothing if it makes none; if it fails, who
+    /// sends gets the error.
     ///
     /// # Examples
     /// ```

@@ -51,10 +51,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// `handle` is which channel an end is of, `arm` and `select` are what waits at several channels, `task` is for who is no thread,
-// `permit` a place for a value that is made later, `lossy` and `mapped` what is done with values on the way, `timer` the clock's.
-// `side` is the lock, `storage` what is asked of the place of values (`array`, `list`, none), `node` the threads that queue,
-// `core` the protocol, with the two waits in `core/site`. The storages know nothing of waiting.
+// `handle` is which channel an end is of, `arm` and `select` are what waits at several channels, `task` is for who is no
+// thread, `permit` a place for a value that is made later, `lossy` and `mapped` what is done with values on the way, `timer`
+// the clock's. `side` is the lock, `storage` what is asked of the place of values (`array`, `list`, none), `node` the
+// threads that queue, `core` the protocol, with the two waits in `core/site`. The storages know nothing of waiting.
 mod arm;
 mod array;
 #[cfg(selvedge_loom)]
@@ -238,8 +238,8 @@ impl<T> Sender<T> {
     /// # Ordering
     /// Everything before happens-before the return of the receive that gets the value.
     /// # Cost
-    /// There is room, and nobody waits: one compare-exchange. An unbounded channel allocates once in 8 to 64 values (64: of a few
-    /// words), less often where they pile up, unless it has a used block left. It keeps four of those: up to
+    /// There is room, and nobody waits: one compare-exchange. An unbounded channel allocates once in 8 to 64 values (64: of
+    /// a few words), less often where they pile up, unless it has a used block left. It keeps four of those: up to
     /// 64 KiB, more if 8 values are larger than 8 KiB.
     #[inline(always)]
     pub fn send<C: Context>(&self, cx: &mut C, value: T) -> Result<(), SendError<T>> {
@@ -311,8 +311,8 @@ impl<T> Sender<T> {
         Ok(sent)
     }
 
-    /// Sends a value if that takes no wait: there is room, or a receiver waits. A task that receives is no such receiver: it is
-    /// given nothing, so a rendezvous has no room for it ([`try_reserve`](Self::try_reserve) is kept a place by it).
+    /// Sends a value if that takes no wait: there is room, or a receiver waits. A task that receives is no such receiver: it
+    /// is given nothing, so a rendezvous has no room for it ([`try_reserve`](Self::try_reserve) is kept a place by it).
     ///
     /// # Errors
     /// See [`TrySendError`]; it gives the value back. `Full` was true at some moment of the call.
@@ -356,9 +356,9 @@ impl<T> Receiver<T> {
         each_source!(&self.0.of, core => core.try_recv(Some(self.0.id)))
     }
 
-    /// Receives many values at once: what is there, or, if there is nothing, waits for one and takes what is there then. They
-    /// come behind those that are in `into`, oldest first, at most `max` of them; gives their number. With `max` 0 it does
-    /// nothing.
+    /// Receives many values at once: what is there, or, if there is nothing, waits for one and takes what is there then.
+    /// They come behind those that are in `into`, oldest first, at most `max` of them; gives their number. With `max` 0 it
+    /// does nothing.
     ///
     /// What is there: what the channel holds, and what threads wait to send. What comes in meanwhile may be among it, or may
     /// be left; so the call ends however fast others send.
@@ -409,8 +409,8 @@ impl<T> Receiver<T> {
         each_source!(&self.0.of, core => core.recv_many(cx, into, max, Some(deadline), self.0.id))
     }
 
-    /// Receives one value after the other, waiting for each, until the channel is closed and empty. Anything else that ends a
-    /// wait comes as an error, after which the iterator is over: a signal is no end of the values.
+    /// Receives one value after the other, waiting for each, until the channel is closed and empty. Anything else that ends
+    /// a wait comes as an error, after which the iterator is over: a signal is no end of the values.
     ///
     /// The iterator has the context, so the body of its loop cannot wait. For a body that does:
     /// `while let Ok(value) = rx.recv(&mut cx)`.
@@ -458,8 +458,8 @@ impl<T> Receiver<T> {
         std::iter::from_fn(|| self.try_recv().ok())
     }
 
-    /// Receives without waiting, and ends: as many values as there are at the call, in the channel and in the hands of threads
-    /// that wait to send, or fewer, if other receivers take some. Values that are not asked for stay in the channel.
+    /// Receives without waiting, and ends: as many values as there are at the call, in the channel and in the hands of
+    /// threads that wait to send, or fewer, if other receivers take some. Values that are not asked for stay in the channel.
     ///
     /// # Cost
     /// As so many calls of [`try_recv`](Self::try_recv). [`recv_many`](Self::recv_many) takes a batch at once.
@@ -477,9 +477,9 @@ macro_rules! both_ends {
             pub fn close(&self) -> bool {
                 $each!(&self.0.of, core => core.close())
             }
-            /// The same, and nobody receives any more: values that were in it are handed to `f`, the oldest first, with no lock
-            /// held. Those of threads that wait to send go back to them. If `f` panics, the rest is dropped. False: it was
-            /// closed; what was left in it is handed to `f` all the same.
+            /// The same, and nobody receives any more: values that were in it are handed to `f`, the oldest first, with no
+            /// lock held. Those of threads that wait to send go back to them. If `f` panics, the rest is dropped. False: it
+            /// was closed; what was left in it is handed to `f` all the same.
             pub fn close_discarding(&self, mut f: impl FnMut(T)) -> bool {
                 $each!(&self.0.of, core => core.close_discarding(&mut f))
             }
@@ -504,8 +504,8 @@ macro_rules! both_ends {
             pub fn is_closed(&self) -> bool {
                 $each!(&self.0.of, core => core.is_closed())
             }
-            /// How many values it holds: true at some moment of the call. Those in the hands of threads that wait to send do not
-            /// count.
+            /// How many values it holds: true at some moment of the call. Those in the hands of threads that wait to send do
+            /// not count.
             pub fn len(&self) -> usize {
                 $each!(&self.0.of, core => core.len())
             }
@@ -545,11 +545,12 @@ macro_rules! both_ends {
                 $each!(&self.0.of, core => core.visit(&mut f));
             }
             /// Shows each value that is on its way through the channel, once, for a collector that moves objects: stored,
-            /// in the hand of a thread that waits to send, in the hand of one that received and has not run since, or without
-            /// a thread. A task's value is shown while it queues, and not once its send has ended, though it be by a close. What [`recv_many`](Receiver::recv_many) has put into its
-            /// vector, and the rest of [`send_all`](Sender::send_all)'s iterator, are the VM's, as are the arms of a
-            /// [`Select`] that does not wait. An executor, a waker and a destructor must not call it: who calls them may have a
-            /// value in between. `f` must not use this channel, which would hang.
+            /// in the hand of a thread that waits to send, in the hand of one that received and has not run since, or
+            /// without a thread. A task's value is shown while it queues, and not once its send has ended, though it be by a
+            /// close. What [`recv_many`](Receiver::recv_many) has put into its vector, and the rest of
+            /// [`send_all`](Sender::send_all)'s iterator, are the VM's, as are the arms of a [`Select`] that does not wait.
+            /// An executor, a waker and a destructor must not call it: who calls them may have a value in between. `f` must
+            /// not use this channel, which would hang.
             ///
             /// # Safety
             /// No thread that is attached to any runtime runs, but the caller: as [`Hands::gather`] demands.

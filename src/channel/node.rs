@@ -2,15 +2,16 @@
 //!
 //! I1. `links` change, and are read, only under the lock of the side that guards the queue: receivers queue at the tail,
 //!     senders at the head, without storage at the tail too.
-//! I2. A linked node's thread is in a wait; it takes that lock before the wait is over, unless its node was popped and the wait
-//!     claimed as granted. A thread that waits by several nodes (a select) takes the lock of each, however its wait ended;
-//!     the node by which it was claimed says so (`won`, written under the lock). A task's node is pinned, and taken out under
-//!     the lock before it goes. A node that no thread waits by lies in the heap, and belongs to who pops it.
+//! I2. A linked node's thread is in a wait; it takes that lock before the wait is over, unless its node was popped and the
+//!     wait claimed as granted. A thread that waits by several nodes (a select) takes the lock of each, however its wait
+//!     ended; the node by which it was claimed says so (`won`, written under the lock). A task's node is pinned, and taken
+//!     out under the lock before it goes. A node that no thread waits by lies in the heap, and belongs to who pops it.
 //! I3. A value is in one place: the sender's node until its wait is claimed as granted; the receiver's node from then on.
 //!     Who claims moves the value before the claim, under the lock, and takes the move back if the claim is lost: the
 //!     copy is forgotten. A node that wants a place, or only to be told, never has one. A task is never given a value:
 //!     it might never come for it.
-//! E1. As the claim word's: the claimer's writes to the node -> the waiter, once it sees its wait over. `won`: the side's lock.
+//! E1. As the claim word's: the claimer's writes to the node -> the waiter, once it sees its wait over. `won`: the side's
+//!     lock.
 
 use super::error::{RecvError, SendError};
 use crate::park::{Entry, Epoch, Outcome, Waiter, Wake};
@@ -154,8 +155,8 @@ pub(super) enum Tell<T> {
 }
 
 impl<T> Tell<T> {
-    /// With no internal lock held: what is called is a VM's, or an executor's. It may be called by a thread that queues, or in
-    /// the middle of a close: so a panic of it ends there, and neither leaves a node behind nor others untold.
+    /// With no internal lock held: what is called is a VM's, or an executor's. It may be called by a thread that queues, or
+    /// in the middle of a close: so a panic of it ends there, and neither leaves a node behind nor others untold.
     pub(super) fn now(self) {
         match self {
             Self::Thread(wake) => wake.now(),
@@ -255,7 +256,8 @@ impl<T> Nodes<T> {
         self.ends(|e| e.alone += usize::from(node.then.is_none()));
     }
 
-    /// A task queues, or queues still: then it keeps its place, and is woken by this waker. The old one is for after the lock.
+    /// A task queues, or queues still: then it keeps its place, and is woken by this waker. The old one is for after the
+    /// lock.
     pub(super) fn push_task(&self, node: &Node<T>, waker: Waker) -> Option<Waker> {
         if self.links(node, |l| matches!(l.who, Who::Unlinked)) {
             self.link(node, Who::Task, false);
@@ -406,8 +408,8 @@ impl<T> Nodes<T> {
         Err(value)
     }
 
-    /// Takes the value of the sender that waits longest, or lets it have a place, if that is what it wants. Without `places`:
-    /// of the one that waits longest with a value.
+    /// Takes the value of the sender that waits longest, or lets it have a place, if that is what it wants. Without
+    /// `places`: of the one that waits longest with a value.
     pub(super) fn take(&self, places: bool) -> Option<Taken<T>> {
         while let Some((node, who)) = self.pop(|wants, _| places || wants == Wants::Value) {
             // SAFETY: a popped node lives until its thread has had the lock (I2).
@@ -418,8 +420,8 @@ impl<T> Nodes<T> {
                     None => continue,
                 }
             }
-            // Moved out before the claim: afterwards the node may be gone. If the claim is lost, the sender has it still, and
-            // this copy is none.
+            // Moved out before the claim: afterwards the node may be gone. If the claim is lost, the sender has it still,
+            // and this copy is none.
             // SAFETY: it lives, as above.
             let copy = sender.slot.with(|v| unsafe { v.read() });
             if let Some(tell) = self.claim(node, who, Outcome::Granted) {
@@ -451,8 +453,8 @@ impl<T> Nodes<T> {
         n
     }
 
-    /// Lets the one that waits longest for a place have it, of those for whom one of `free` receivers is another one: a select
-    /// is none for itself.
+    /// Lets the one that waits longest for a place have it, of those for whom one of `free` receivers is another one: a
+    /// select is none for itself.
     pub(super) fn take_place(&self, receivers: &Self, free: usize) -> Option<Tell<T>> {
         let met = |who| receivers.nodes_of(who) < free;
         while let Some((node, who)) = self.pop(|wants, who| wants == Wants::Place && met(who)) {

@@ -6,7 +6,8 @@
 //!    are given back.
 //! 3. The wait is over: each arm leaves its queue, under its channel's lock. The one by which the wait was claimed has won.
 //!
-//! I1. Under all locks the thread is in no queue, so what it finds there is another thread's: one claim, and never of itself.
+//! I1. Under all locks the thread is in no queue, so what it finds there is another thread's: one claim, and never of
+//!     itself.
 //! I2. All its nodes carry one wait, which one claim ends: at most one arm moves a value.
 //! I3. Nobody else holds locks of two channels, so their order is all that is needed against a ring.
 
@@ -25,11 +26,12 @@ use std::time::Instant;
 /// Waits for one of several sends and receives, and does that one.
 ///
 /// Arms come from [`Receiver::arm`](super::Receiver::arm), [`Sender::arm`](super::Sender::arm) and
-/// [`Sender::reserve_arm`](super::Sender::reserve_arm), of any channels and of any types; one channel may be there twice, and on both
-/// sides (a select never meets itself). Exactly one arm is chosen; the others have done nothing, and a send among
-/// them has its value still. A closed channel can be chosen at any time, as it answers at once: take its arm out.
+/// [`Sender::reserve_arm`](super::Sender::reserve_arm), of any channels and of any types; one channel may be there twice,
+/// and on both sides (a select never meets itself). Exactly one arm is chosen; the others have done nothing, and a send
+/// among them has its value still. A closed channel can be chosen at any time, as it answers at once: take its arm out.
 ///
-/// Of several arms that can be done, a random one is chosen, so that none starves; with [`biased`](Self::biased) the first one.
+/// Of several arms that can be done, a random one is chosen, so that none starves; with [`biased`](Self::biased) the first
+/// one.
 ///
 /// # Examples
 /// ```
@@ -127,8 +129,8 @@ impl<'a> Select<'a> {
         self
     }
 
-    /// Of several arms that can be done, the one that was added first is chosen (core.async's `:priority`). While a wait goes
-    /// on, whoever comes first decides.
+    /// Of several arms that can be done, the one that was added first is chosen (core.async's `:priority`). While a wait
+    /// goes on, whoever comes first decides.
     pub fn biased(self) -> Self {
         Self { biased: true, ..self }
     }
@@ -163,18 +165,18 @@ impl<'a> Select<'a> {
         }
     }
 
-    /// The arm that can be done without a wait, which is done; none: no arm could, at one moment of the call for all of them.
-    /// (A select's `default`.)
+    /// The arm that can be done without a wait, which is done; none: no arm could, at one moment of the call for all of
+    /// them. (A select's `default`.)
     ///
     /// # Cost
-    /// That of as many `try_send`s and `try_recv`s as there are arms before it. Of several arms of which none can be done, also
-    /// the locks of all channels for a moment; more than eight allocate.
+    /// That of as many `try_send`s and `try_recv`s as there are arms before it. Of several arms of which none can be done,
+    /// also the locks of all channels for a moment; more than eight allocate.
     pub fn try_now(mut self, me: &Participant) -> Option<usize> {
         self.try_each(me).or_else(|| self.try_together())
     }
 
-    /// Shuffles the arms as far as it comes. A random first one alone would be unfair: the arm behind those that cannot be done
-    /// would have their turns too.
+    /// Shuffles the arms as far as it comes. A random first one alone would be unfair: the arm behind those that cannot be
+    /// done would have their turns too.
     fn try_each(&mut self, me: &Participant) -> Option<usize> {
         for place in 0..self.len {
             let left = self.len - place;
@@ -195,7 +197,8 @@ impl<'a> Select<'a> {
         (0..self.len).map(|place| self.at(place)).find(|(arm, _)| arm.try_now()).map(|(_, n)| n)
     }
 
-    /// After each arm in its turn had nothing: meanwhile an earlier one may have become ready, and a later one not ready any more.
+    /// After each arm in its turn had nothing: meanwhile an earlier one may have become ready, and a later one not ready any
+    /// more.
     #[cold]
     fn try_together(&self) -> Option<usize> {
         // What one arm found was true for all.
@@ -234,8 +237,8 @@ impl<'a> Select<'a> {
     /// # Ordering
     /// As that of the arm.
     /// # Cost
-    /// As [`try_now`](Self::try_now) if an arm can be done. A wait takes the locks of all channels for a moment, and once more
-    /// that of each when it is over. More than eight arms allocate.
+    /// As [`try_now`](Self::try_now) if an arm can be done. A wait takes the locks of all channels for a moment, and once
+    /// more that of each when it is over. More than eight arms allocate.
     pub fn wait<C: Context>(mut self, cx: &mut C) -> Result<usize, SelectError> {
         match self.try_each(cx.me()) {
             Some(number) => Ok(number),
@@ -351,8 +354,8 @@ impl Site for Choosing<'_, '_> {
             // Receives first: who wants a place meets receivers that come, and these are its own.
             let (first, then) = (self.cases(), self.cases());
             for case in first.filter(|c| c.receives()).chain(then.filter(|c| !c.receives())) {
-                // SAFETY: the guard of the first arm of its channel, which holds. Arms are borrowed as long as the select, and
-                // `granted` or `dequeue` makes them leave.
+                // SAFETY: the guard of the first arm of its channel, which holds. Arms are borrowed as long as the select,
+                // and `granted` or `dequeue` makes them leave.
                 unsafe { case.queue(self.guard(case), wait) };
             }
         }

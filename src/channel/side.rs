@@ -7,7 +7,8 @@
 //! | + LOCKED | a thread works on the side                     | it -> whatever flags hold then              |
 //!
 //! I1. Flags, `index` and `part` are written by the holder only.
-//! I2. Unlocking is a plain store: every successful compare-exchange starts from a word without LOCKED, so none races with it.
+//! I2. Unlocking is a plain store: every successful compare-exchange starts from a word without LOCKED, so none races with
+//!     it.
 //! E1. Unlock's Release store -> the next Acquire compare-exchange: index, part, flags, and the queue that the side guards.
 //!
 //! Held for the time of one value's move. A thread that finds it taken pauses, then yields, then naps: a bounded back-off,
@@ -21,7 +22,8 @@ pub(super) const WAITERS: u32 = 2;
 pub(super) const CLOSED: u32 = 4;
 /// Places are kept free. On the tail.
 pub(super) const PROMISED: u32 = 8;
-/// A handle has left and is there still: of senders, on the tail; of receivers, on the head, or where there is one side only.
+/// A handle has left and is there still: of senders, on the tail; of receivers, on the head, or where there is one side
+/// only.
 pub(super) const LEFT: [u32; 2] = [16, 32];
 /// What queued senders have is not received any more. On the tail.
 pub(super) const ENDED: u32 = 64;

@@ -13,9 +13,9 @@ use std::task::{Context, Poll};
 
 /// Where calls run: see [`Receiver::recv_then`]. A closure that takes the job is one.
 pub trait Executor {
-    /// Runs the job, now or later, on any thread. Called by whoever completes the operation, with no internal lock held, at times
-    /// while that waits already; so it should do no more than queue it. If it panics, as a waker may, that ends here: the
-    /// operation is complete, and who completed it goes on. A job that is not run drops its value.
+    /// Runs the job, now or later, on any thread. Called by whoever completes the operation, with no internal lock held, at
+    /// times while that waits already; so it should do no more than queue it. If it panics, as a waker may, that ends here:
+    /// the operation is complete, and who completed it goes on. A job that is not run drops its value.
     fn execute(&self, job: Box<dyn FnOnce() + Send>);
 }
 
@@ -26,8 +26,8 @@ impl<F: Fn(Box<dyn FnOnce() + Send>)> Executor for F {
 }
 
 impl<T: Send + 'static> Receiver<T> {
-    /// Receives the oldest value when there is one, and hands `f` with it to the executor: core.async's `take!`. Does not wait.
-    /// The order among those who wait is that in which they came, threads or not.
+    /// Receives the oldest value when there is one, and hands `f` with it to the executor: core.async's `take!`. Does not
+    /// wait. The order among those who wait is that in which they came, threads or not.
     ///
     /// If the channel is closed, or is closed before a value comes, `f` gets [`RecvError::Closed`]. No other error.
     ///
@@ -83,8 +83,8 @@ impl<T: Send + 'static> Receiver<T> {
 }
 
 impl<T: Send + 'static> Sender<T> {
-    /// Sends a value when there is room, and hands `f` to the executor: core.async's `put!`. Does not wait: the value queues,
-    /// behind those of others that wait.
+    /// Sends a value when there is room, and hands `f` to the executor: core.async's `put!`. Does not wait: the value
+    /// queues, behind those of others that wait.
     ///
     /// If the channel is closed, or is closed before there is room, `f` gets [`SendError::Closed`] with the value. No other
     /// error.
@@ -119,9 +119,9 @@ impl<T: Send + 'static> Sender<T> {
 
 /// A receive that a task waits for: [`Receiver::recv_async`].
 ///
-/// It is woken when there is a value, and takes it when it is polled then: so dropping it loses none. If another receiver was
-/// quicker, it waits on, behind the others. Dropped after it was woken, it wakes the next task. A thread that waits to receive goes
-/// before tasks, and a call too. Polled after it is over, it receives another value.
+/// It is woken when there is a value, and takes it when it is polled then: so dropping it loses none. If another receiver
+/// was quicker, it waits on, behind the others. Dropped after it was woken, it wakes the next task. A thread that waits to
+/// receive goes before tasks, and a call too. Polled after it is over, it receives another value.
 #[must_use = "a future does nothing until it is polled"]
 pub struct RecvFuture<'a, T> {
     /// None: the handle had left.
@@ -133,8 +133,8 @@ pub struct RecvFuture<'a, T> {
 
 /// A send that a task waits for: [`Sender::send_async`].
 ///
-/// Until the value is sent it is in the future, which queues with it as a thread would; dropping the future drops it. To be polled
-/// after it is over makes it panic.
+/// Until the value is sent it is in the future, which queues with it as a thread would; dropping the future drops it. To be
+/// polled after it is over makes it panic.
 #[must_use = "a future does nothing until it is polled"]
 pub struct SendFuture<'a, T> {
     flavor: &'a Flavor<T>,

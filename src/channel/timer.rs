@@ -10,8 +10,8 @@
 //!
 //! I1. `next` and the queue change under the side's lock.
 //! I2. An event is taken when it is due, not before: a wait that ends otherwise has taken nothing.
-//! I3. `next` never becomes earlier. So a thread that sleeps until `next` as it was does not oversleep an event; if another one
-//!     took it, it sleeps again.
+//! I3. `next` never becomes earlier. So a thread that sleeps until `next` as it was does not oversleep an event; if another
+//!     one took it, it sleeps again.
 //! I4. Threads queue only to be told of a close. After CLOSED nobody queues.
 //! E1. The side's lock.
 
@@ -70,8 +70,8 @@ pub fn after(time: Duration) -> Receiver<Instant> {
 
 /// A receiver to which an instant comes every `period`, for the first time in one from now.
 ///
-/// What nobody receives in time does not pile up: it holds one event, and the next one is due a period after that, or after the
-/// call that receives it, whichever is later. So who always waits in time gets events at even distances, however long it
+/// What nobody receives in time does not pile up: it holds one event, and the next one is due a period after that, or after
+/// the call that receives it, whichever is later. So who always waits in time gets events at even distances, however long it
 /// takes to wake; and who comes late gets one at once. A period of zero: one is always due; one longer than the clock
 /// goes: never. In all else it is as [`at`].
 ///

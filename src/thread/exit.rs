@@ -9,7 +9,8 @@
 //! | a finish                         | it is over, and this never changes; nobody queues any more          |
 //!
 //! I1. `state` is written once: by the thread itself, at its end, or by its spawner, if it never began.
-//! I2. A call that is left for the end is made once: by the end, after the joiners are woken, or at once by who brings it later.
+//! I2. A call that is left for the end is made once: by the end, after the joiners are woken, or at once by who brings it
+//!     later.
 //! E1. The queue's lock: who sees the finish sees what the thread did. Who was woken took it over with the claim (claim E1).
 
 use super::{Thread, drop_quietly};
@@ -179,8 +180,8 @@ impl ExitCell {
         Self { queue, state: UnsafeCell::new(None), calls, over }
     }
 
-    /// Leaves a call for the end. It comes back, with how the thread ended, if it has. (It allocates under the queue's lock: what
-    /// queues there is about to wait.)
+    /// Leaves a call for the end. It comes back, with how the thread ended, if it has. (It allocates under the queue's lock:
+    /// what queues there is about to wait.)
     pub(super) fn at_end(&self, call: Box<dyn AtEnd>) -> Result<(), (Box<dyn AtEnd>, Finish)> {
         let queue = self.queue.lock();
         // SAFETY: under the queue's lock.

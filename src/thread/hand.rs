@@ -1,12 +1,13 @@
 //! The hand: what a thread has in its hands while it waits, for whoever enumerates the values of a VM.
 //!
-//! A value that is being sent lies in the stack of its thread until it is taken; one that was given to a thread lies there until
-//! that thread runs again. No queue and no buffer has it then. So a thread lists its waits in its record.
+//! A value that is being sent lies in the stack of its thread until it is taken; one that was given to a thread lies there
+//! until that thread runs again. No queue and no buffer has it then. So a thread lists its waits in its record.
 //!
 //! I1. `Record::hand` and the links are written by the own thread, while it runs.
-//! I2. A link lives from before the wait is entered until after it was left, also across a request that is answered meanwhile;
-//!     waits inside that request are listed before it.
-//!     A hook may end the thread: then the record is another one's, and its list too, and the waits that are on leave it alone.
+//! I2. A link lives from before the wait is entered until after it was left, also across a request that is answered
+//!     meanwhile; waits inside that request are listed before it.
+//!     A hook may end the thread: then the record is another one's, and its list too, and the waits that are on leave it
+//!     alone.
 //! I3. Others read the list in a stopped world only: no thread runs, so none writes.
 
 use super::record::{self, Record};

@@ -1,9 +1,9 @@
 //! How a thread looks at what it waits for before it queues. Plain numbers of its own, which remember whether looking paid.
 //!
-//! A look steals the line that the other thread writes, so looks are coarse while values come in batches, and fine while they
-//! come one by one. Looks that did not pay become rare, and a yield that took long says that a stranger has the CPU:
-//! then the thread queues at once, for a while. Every look is bounded, and ends when the thread is asked for something, and at
-//! the deadline of its operation: one that is past already looks at nothing. The clock is read once before, and then only
+//! A look steals the line that the other thread writes, so looks are coarse while values come in batches, and fine while
+//! they come one by one. Looks that did not pay become rare, and a yield that took long says that a stranger has the CPU:
+//! then the thread queues at once, for a while. Every look is bounded, and ends when the thread is asked for something, and
+//! at the deadline of its operation: one that is past already looks at nothing. The clock is read once before, and then only
 //! when the ticks say that some time has passed; a yield, and a few microseconds, may still go by.
 
 use super::Participant;
@@ -86,8 +86,8 @@ impl Participant {
         self.record().gate().look().is_quiet()
     }
 
-    /// Looks, between pauses and then yields; none: it is time to queue. `passed`: how many values have passed so far on this
-    /// side. As long as some pass, others of the side were quicker; who queues then slows all down.
+    /// Looks, between pauses and then yields; none: it is time to queue. `passed`: how many values have passed so far on
+    /// this side. As long as some pass, others of the side were quicker; who queues then slows all down.
     pub(crate) fn look<R>(
         &self,
         deadline: Option<Instant>,

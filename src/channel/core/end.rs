@@ -7,8 +7,8 @@
 //! | `close_discarding`                   | get theirs back                     | go to its caller                 |
 //! | the last receiver                    | get theirs back                     | are dropped                      |
 //!
-//! I1. Tail ENDED: what queued senders have is not received any more. It goes up with CLOSED, or, where pending values are to
-//!     be delivered, as soon as a receiver is told `Closed` or there is none: so `Closed` is final.
+//! I1. Tail ENDED: what queued senders have is not received any more. It goes up with CLOSED, or, where pending values are
+//!     to be delivered, as soon as a receiver is told `Closed` or there is none: so `Closed` is final.
 //! I2. Head SEALED: no value goes out any more, but to who closed it so.
 //! I3. A sender of a `deliver_pending` channel that leaves the queue to answer a request may come back to its place after
 //!     CLOSED, not after ENDED.

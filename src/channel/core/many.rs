@@ -73,7 +73,8 @@ impl<T, S: Storage<T>> Core<T, S> {
         got
     }
 
-    /// Values in the storage, and in the hands of threads that wait to send: a snapshot, of both sides if such threads are seen.
+    /// Values in the storage, and in the hands of threads that wait to send: a snapshot, of both sides if such threads are
+    /// seen.
     pub(in super::super) fn there(&self) -> usize {
         if !S::NONE && self.head.0.flags() & (WAITERS | SEALED) == 0 {
             let head = self.head.0.index();

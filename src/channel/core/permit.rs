@@ -124,8 +124,8 @@ impl<T, S: Storage<T>> Core<T, S> {
         self.place_locked(&mut self.both())
     }
 
-    /// Puts a value into a place that was kept. `spare`: of a channel without storage. The value comes back if the channel is
-    /// closed.
+    /// Puts a value into a place that was kept. `spare`: of a channel without storage. The value comes back if the channel
+    /// is closed.
     pub(in super::super) fn publish(&self, value: T, spare: Option<Box<Node<T>>>) -> Result<(), T> {
         let mut both = self.both();
         both.give_up();

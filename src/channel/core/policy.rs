@@ -1,7 +1,7 @@
 //! What a send to a full channel does, if it does not wait.
 //!
-//! I1. Who displaces a value takes the oldest one out and puts its own in under both locks. Senders that queue keep their places
-//!     and their turns: the channel was full before and is full after (`core` I1).
+//! I1. Who displaces a value takes the oldest one out and puts its own in under both locks. Senders that queue keep their
+//!     places and their turns: the channel was full before and is full after (`core` I1).
 //! I2. The value that loses leaves with the locks given back.
 
 use super::{Both, Core, Kind, Policy, Quick, Refused};
@@ -37,8 +37,8 @@ impl<T, S: Storage<T>> Core<T, S> {
         lost
     }
 
-    /// Sends as the channel does it. The value that lost its place is for after both locks are given back. `Full`: the sender
-    /// waits.
+    /// Sends as the channel does it. The value that lost its place is for after both locks are given back. `Full`: the
+    /// sender waits.
     pub(in crate::channel) fn send_locked(
         &self,
         both: &mut Both<'_, T, S>,

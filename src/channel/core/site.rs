@@ -1,7 +1,7 @@
 //! The two waits of a channel: how a thread queues behind what it did not get, and how it leaves.
 //!
-//! I1. `found` is the waiting thread's own. `Queued` when the wait has ended: it was granted, and who granted it took the node
-//!     out; then it is `Done`, which does not depend on the claim word, of which nothing is left when the hooks run.
+//! I1. `found` is the waiting thread's own. `Queued` when the wait has ended: it was granted, and who granted it took the
+//!     node out; then it is `Done`, which does not depend on the claim word, of which nothing is left when the hooks run.
 //! I2. The node has a value that is this thread's to drop while `found` is `Nothing` or `Closed` in a send, `Queued` (and
 //!     granted) or `Done` in a receive. Who takes the value out says so in `found`.
 

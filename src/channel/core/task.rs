@@ -1,10 +1,11 @@
 //! Operations for which no thread waits: a task's, which is woken, and one that ends in a call.
 //!
-//! I1. A task that would receive is a watcher (core I7): it is woken, and then takes what is there. One that goes without a value
-//!     although it was woken passes the wake-up on.
-//! I2. A task that would send queues with its value, like a thread. Its node is pinned, and leaves under the lock before it goes.
-//! I3. A waker is cloned before the locks are taken, and an old one dropped after: both are an executor's code. From when a node
-//!     is linked until the future knows that, nothing of that unwinds: else the future would leave the node behind.
+//! I1. A task that would receive is a watcher (core I7): it is woken, and then takes what is there. One that goes without a
+//!     value although it was woken passes the wake-up on.
+//! I2. A task that would send queues with its value, like a thread. Its node is pinned, and leaves under the lock before it
+//!     goes.
+//! I3. A waker is cloned before the locks are taken, and an old one dropped after: both are an executor's code. From when a
+//!     node is linked until the future knows that, nothing of that unwinds: else the future would leave the node behind.
 
 use super::super::error::{RecvError, SendError, TrySendError};
 use super::super::node::{Node, Tell, Then};

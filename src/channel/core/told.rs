@@ -1,8 +1,9 @@
 //! Who is to be told, once both locks of a channel are given back.
 //!
-//! I1. The places from `told` to `len` have a `Tell`, the others none: of one value's way there are few, mostly none, and making this and
-//!     dropping it then costs one number. `more` is made with the first one that finds no place: a select that queues by many arms
-//!     at one channel has one for each. It allocates under the locks, which nothing else does there.
+//! I1. The places from `told` to `len` have a `Tell`, the others none: of one value's way there are few, mostly none, and
+//!     making this and dropping it then costs one number. `more` is made with the first one that finds no place: a select
+//!     that queues by many arms at one channel has one for each. It allocates under the locks, which nothing else does
+//!     there.
 
 use super::super::node::Tell;
 use std::mem::MaybeUninit;
