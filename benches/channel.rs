@@ -7,7 +7,8 @@
 mod harness;
 
 use harness::channels::{
-    AsyncChannel, Channel, Crossbeam, Flume, Kanal, Large, Message, Selvedge, StdMpsc, Thingbuf,
+    AsyncChannel, Channel, Crossbeam, Flume, Kanal, Large, Message, Selects, Selvedge, StdMpsc,
+    Thingbuf,
 };
 use harness::{Cell, cpu_time, race, stay_on_cpu};
 use selvedge::Runtime;
@@ -16,7 +17,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 /// What is measured without `--full`.
-const SHORT: [&str; 12] = [
+const SHORT: [&str; 14] = [
     "channel/alone/64_of_8b",
     "channel/alone/unbounded_of_8b",
     "channel/1_to_1/0_of_8b",
@@ -29,6 +30,8 @@ const SHORT: [&str; 12] = [
     "channel/8_to_8/unbounded_of_8b",
     "channel/ping_pong/0_of_8b",
     "channel/1_to_1/0_of_8b_1_cpu",
+    "channel/select/8_ready",
+    "channel/select/2_wait",
 ];
 
 fn main() {
@@ -36,6 +39,10 @@ fn main() {
     for capacity in [Some(0), Some(1), Some(64), None] {
         of_capacity::<usize>(&mut cells, capacity);
         of_capacity::<Large>(&mut cells, capacity);
+    }
+    for channels in [1, 2, 8] {
+        cells.push(select_ready(channels));
+        cells.push(select_waits(channels));
     }
     let short = |c: &Cell| SHORT.iter().any(|id| c.is(id));
     harness::run(cells.into_iter().map(|c| if short(&c) { c } else { c.in_full_only() }).collect());
@@ -223,4 +230,76 @@ fn rally<T: Message, C: Channel<T>>(
         });
         time
     }
+}
+
+// -- Select
+
+/// Each of several channels has a value. Decides what a select costs that need not wait.
+fn select_ready(channels: usize) -> Cell {
+    fn run<C: Selects<usize>>(channels: usize) -> impl FnMut(u64) -> Duration {
+        let vm = Runtime::new();
+        let mut me = C::attach(&vm);
+        move |n| {
+            let (txs, rxs) = several::<C>(channels);
+            let mut sum = 0;
+            let time = cpu_time(|| {
+                let rxs = black_box(&rxs[..]);
+                let mut number = 0;
+                while number < n {
+                    for tx in &txs {
+                        C::send(tx, &mut me, number as usize);
+                        number += 1;
+                    }
+                    for _ in &txs {
+                        sum += C::any(rxs, &mut me) as u64;
+                    }
+                }
+            });
+            assert_eq!(sum, (0..n).sum::<u64>(), "every value once");
+            time
+        }
+    }
+    Cell::new(format!("channel/select/{channels}_ready"), 16_000)
+        .entrant("selvedge", run::<Selvedge>(channels))
+        .entrant("crossbeam", run::<Crossbeam>(channels))
+        .entrant("flume", run::<Flume>(channels))
+}
+
+/// One thread sends to one after the other, another one selects. Decides how a select waits.
+fn select_waits(channels: usize) -> Cell {
+    fn run<C: Selects<usize>>(channels: usize) -> impl FnMut(u64) -> Duration
+    where
+        C::Tx: Send,
+    {
+        let vm = Runtime::new();
+        move |n| {
+            let (txs, rxs) = several::<C>(channels);
+            let (txs, rxs) = (Mutex::new(Some(txs)), Mutex::new(Some(rxs)));
+            let (time, sums) = race(2, |i, gate| {
+                stay_on_cpu(i);
+                let mut me = C::attach(&vm);
+                if i == 0 {
+                    let rxs = rxs.lock().unwrap().take().expect("one thread takes it");
+                    gate.pass();
+                    return (0..n).map(|_| C::any(&rxs, &mut me) as u64).sum();
+                }
+                let txs = txs.lock().unwrap().take().expect("one thread takes it");
+                gate.pass();
+                for (number, tx) in (0..n).zip(txs.iter().cycle()) {
+                    C::send(tx, &mut me, number as usize);
+                }
+                0
+            });
+            assert_eq!(sums.iter().sum::<u64>(), (0..n).sum::<u64>(), "every value once");
+            time
+        }
+    }
+    Cell::new(format!("channel/select/{channels}_wait"), 8_000)
+        .entrant("selvedge", run::<Selvedge>(channels))
+        .entrant("crossbeam", run::<Crossbeam>(channels))
+        .entrant("flume", run::<Flume>(channels))
+}
+
+fn several<C: Channel<usize>>(channels: usize) -> (Vec<C::Tx>, Vec<C::Rx>) {
+    (0..channels).map(|_| C::make(Some(1)).expect("there is one")).unzip()
 }

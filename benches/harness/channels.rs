@@ -1,6 +1,6 @@
 //! Our channels and those that a VM could take instead, under one trait.
 
-use selvedge::channel::{self, Receiver, Sender};
+use selvedge::channel::{self, Receiver, Select, Sender};
 use selvedge::{Participant, Runtime};
 
 /// What is sent. Made from a number, which it shows again.
@@ -73,6 +73,46 @@ impl<T: Message> Channel<T> for Selvedge {
         rx.recv(me).expect("nobody closes it")
     }
 }
+
+/// A channel of which a thread can wait for several.
+pub(crate) trait Selects<T>: Channel<T> {
+    /// The next value of whichever has one.
+    fn any(rxs: &[Self::Rx], me: &mut Self::Me) -> T;
+}
+
+impl<T: Message> Selects<T> for Selvedge {
+    #[inline(always)]
+    fn any(rxs: &[Receiver<T>], me: &mut Participant) -> T {
+        let mut arms: [_; MOST] = std::array::from_fn(|n| rxs.get(n).map(Receiver::arm));
+        let select = arms.iter_mut().flatten().fold(Select::new(), |all, arm| all.arm(arm));
+        let chosen = select.wait(me).expect("nobody interrupts it");
+        arms[chosen].take().expect("it was there").complete().expect("nobody closes it")
+    }
+}
+
+impl<T: Message> Selects<T> for Crossbeam {
+    #[inline(always)]
+    fn any(rxs: &[Self::Rx], (): &mut ()) -> T {
+        let mut select = crossbeam_channel::Select::new();
+        for rx in rxs {
+            select.recv(rx);
+        }
+        let chosen = select.select();
+        let rx = &rxs[chosen.index()];
+        chosen.recv(rx).expect("nobody closes it")
+    }
+}
+
+impl<T: Message> Selects<T> for Flume {
+    #[inline(always)]
+    fn any(rxs: &[Self::Rx], (): &mut ()) -> T {
+        let all = rxs.iter().fold(flume::Selector::new(), |all, rx| all.recv(rx, |got| got));
+        all.wait().expect("nobody closes it")
+    }
+}
+
+/// A select waits for so many channels at most.
+const MOST: usize = 8;
 
 macro_rules! rival {
     ($name:ident, $tx:ty, $rx:ty, $make:expr, $share:expr, $send:ident, $recv:ident) => {
