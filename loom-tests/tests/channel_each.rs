@@ -128,3 +128,21 @@ fn the_values_of_a_select() {
         got
     });
 }
+
+/// Who visits a list while another thread sends into it sees the first so many values, over the end of a block. Bound 3.
+#[test]
+fn a_list_is_visited_over_its_blocks() {
+    check("channel_each.blocks", Some(3), 5, &["", "0", "01", "012"], || {
+        let vm = barging();
+        let ([_, b], _) = seats(&vm);
+        let pipe = Arc::new(Pipe::with_room(UNBOUNDED, 0));
+        let t = go(&pipe, b, |pipe, _| {
+            (0..3).for_each(|_| assert!(pipe.try_send().is_ok()));
+        });
+        let mut seen = String::new();
+        pipe.rx.visit(|token| seen += &token.read().to_string());
+        t.join().unwrap();
+        assert_eq!(Pipe::end(pipe), 3);
+        seen
+    });
+}
