@@ -209,6 +209,30 @@ fn a_loser_that_panics_harms_nobody() {
     }
 }
 
+/// The same in a select: the arm has sent its value, and has none to drop.
+#[test]
+fn a_loser_that_panics_in_a_select_is_dropped_once() {
+    let vm = Runtime::new();
+    let cx = vm.attach("main").unwrap();
+    let log = Arc::new(Lock::new(Vec::new()));
+    let then = |_: u64, _: &Sender<Loser>| quiet_panic("loser");
+    for dropping in [true, false] {
+        let (tx, rx) = if dropping { channel::dropping(1) } else { channel::sliding(1) };
+        let value =
+            |n, armed: bool| Loser { n, log: log.clone(), then, tx: armed.then(|| tx.clone()) };
+        assert!(tx.try_send(value(0, !dropping)).is_ok());
+        let mut arm = tx.arm(value(1, dropping));
+        let tried = catch_unwind(AssertUnwindSafe(|| Select::new().arm(&mut arm).try_now(&cx)));
+        assert_eq!(message(tried.unwrap_err()), "loser");
+        assert!(arm.complete().is_ok(), "it was sent");
+        assert_eq!(rx.try_recv().ok().unwrap().n, if dropping { 0 } else { 1 });
+        assert!(rx.is_empty());
+        let dropped: Vec<_> = std::mem::take(&mut *log.lock().unwrap());
+        let loser = u64::from(dropping);
+        assert_eq!(dropped.iter().map(|&(n, _)| n).collect::<Vec<_>>(), [loser, 1 - loser]);
+    }
+}
+
 /// Many senders that displace, receivers that take: each value is received or lost, once, and none of a sender overtakes
 /// another one of the same.
 #[test]

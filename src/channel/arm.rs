@@ -220,6 +220,8 @@ impl<T> Raw for Arm<'_, T> {
                 .map(|value| self.keep(value))
                 .map_err(received),
             Deed::Send => {
+                // What loses its place is dropped in there. If that panics, this value is out of the node all the same.
+                self.state.set(State::Done);
                 let value = self.value();
                 each!(self.flavor, core => core.send_at_once(value)).map_err(|e| with(e, Some))
             }
