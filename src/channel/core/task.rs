@@ -92,6 +92,8 @@ impl<T, S: Storage<T>> Core<T, S> {
             }
             (false, false) => {
                 both.done();
+                // It may panic; then the value is in the node still.
+                drop(waker);
                 // SAFETY: nobody took it, and the node is in no queue (node I3).
                 Poll::Ready(Err(SendError::Closed(unsafe { node.take() })))
             }
