@@ -32,7 +32,7 @@ pub fn dropping<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 ///
 /// As [`dropping`] otherwise, but that `try_send` succeeds, and drops the oldest value too.
 /// [`force_send`](Sender::force_send) gives that back. With room for none a value is dropped unless a receiver waits, and
-/// `try_send` gives it back.
+/// `try_send` gives it back; the same where all places are promised ([`Permit`](super::Permit)).
 ///
 /// # Panics
 /// As [`bounded`](super::bounded).
@@ -77,7 +77,8 @@ impl<T> Sender<T> {
     /// Threads that wait to send keep their turn, and wait on: their values follow those in the channel, this one too.
     ///
     /// # Errors
-    /// See [`TrySendError`]; it gives the value back. `Full` where there are no places, in a rendezvous: no receiver waits.
+    /// See [`TrySendError`]; it gives the value back. `Full` where no value can be displaced: in a rendezvous, if no receiver
+    /// waits, and where all places are promised ([`Permit`](super::Permit)).
     /// # Ordering
     /// As [`send`](Self::send). What displaces a value is also behind the send of that.
     /// # Cost

@@ -97,8 +97,8 @@ pub use timer::{after, at, never, tick};
 ///
 /// # Panics
 /// If there is no memory for so many values: it is all taken here. A value costs 8 bytes more than its size, rounded up to
-/// its alignment, one without a size too; so `usize::MAX` panics for every type. For a channel without a bound there is
-/// [`unbounded`].
+/// 8 or to its alignment, one without a size too; so `usize::MAX` panics for every type. For a channel without a bound there
+/// is [`unbounded`].
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     Builder::new().bounded(capacity)
 }
@@ -240,7 +240,7 @@ impl<T> Sender<T> {
     /// # Cost
     /// There is room, and nobody waits: one compare-exchange. An unbounded channel allocates once in 8 to 64 values (64: of
     /// a few words), less often where they pile up, unless it has a used block left. It keeps four of those: up to
-    /// 64 KiB, more if 8 values are larger than 8 KiB.
+    /// 64 KiB, more if 8 values are larger than 16 KiB.
     #[inline(always)]
     pub fn send<C: Context>(&self, cx: &mut C, value: T) -> Result<(), SendError<T>> {
         each!(&self.0.of, core => core.send(cx, value, None, self.0.id))
@@ -464,7 +464,7 @@ impl<T> Receiver<T> {
     /// # Cost
     /// As so many calls of [`try_recv`](Self::try_recv). [`recv_many`](Self::recv_many) takes a batch at once.
     pub fn drain(&self) -> impl Iterator<Item = T> {
-        self.try_iter().take(each_source!(&self.0.of, core => core.there())).fuse().fuse()
+        self.try_iter().take(each_source!(&self.0.of, core => core.there())).fuse()
     }
 }
 
@@ -539,8 +539,9 @@ macro_rules! both_ends {
                 $each!(&self.0.of, core => core.waiting(Kind::Receive))
             }
             /// Shows each value that is in the channel: stored, or with a sender that waits. `f` runs under the channel's
-            /// locks, for a collector that does not stop the world: it must be short, and must not use this channel, which
-            /// would hang. A value that has been given to a receiver that has not run since is not shown.
+            /// locks, for a collector that does not stop the world: it must be short, and must use no channel: this one would
+            /// hang, and so may another one, whose locks a [`Select`] holds that wants these. A value that has been given to a
+            /// receiver that has not run since is not shown.
             pub fn visit(&self, mut f: impl FnMut(&mut T)) {
                 $each!(&self.0.of, core => core.visit(&mut f));
             }

@@ -9,7 +9,8 @@
 //! I1. Under all locks the thread is in no queue, so what it finds there is another thread's: one claim, and never of
 //!     itself.
 //! I2. All its nodes carry one wait, which one claim ends: at most one arm moves a value.
-//! I3. Nobody else holds locks of two channels, so their order is all that is needed against a ring.
+//! I3. Nobody else holds locks of two channels (`visit` forbids it to its function), so their order is all that is needed
+//!     against a ring.
 
 use super::arm::Case;
 use super::arm::sealed::{Raw, Wait};

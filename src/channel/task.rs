@@ -14,8 +14,9 @@ use std::task::{Context, Poll};
 /// Where calls run: see [`Receiver::recv_then`]. A closure that takes the job is one.
 pub trait Executor {
     /// Runs the job, now or later, on any thread. Called by whoever completes the operation, with no internal lock held, at
-    /// times while that waits already; so it should do no more than queue it. If it panics, as a waker may, that ends here:
-    /// the operation is complete, and who completed it goes on. A job that is not run drops its value.
+    /// times while that waits already; so it should do no more than queue it. Run in place, a job that begins
+    /// another operation nests, as deep as there are values. If it panics, as a waker may, that ends here: the operation
+    /// is complete, and who completed it goes on. A job that is not run drops its value.
     fn execute(&self, job: Box<dyn FnOnce() + Send>);
 }
 

@@ -10,6 +10,7 @@
 //! | `graph`       | who waits for whom, who keeps others waiting: snapshots                     |
 //! | `exit`        | how a thread ended, and who waits for that                                  |
 //! | `pace`        | how a thread looks before it queues at a channel                            |
+//! | `hand`        | what a thread has in its hands while it waits: for who enumerates values    |
 //! | `participant` | the current thread's token, and the trait `Context`                         |
 //! | `runtime`     | what the threads of one VM share: the registry, shutdown                    |
 //! | `baton`       | one thread at a time: who holds it, who is ready, whose deadline is next    |

@@ -8,7 +8,8 @@
 //! 4. The primitive: unlink under its lock, unless granted or woken; `end`.
 //! 5. SERVE: `serve`, and from 2 again. Else `leave`: `after_block`.
 //!
-//! I1. Nothing of the VM runs between 2 and 4 (R7). Between 1 and 5 no internal lock is held while a hook runs.
+//! I1. Nothing of the VM runs between 2 and 4 (R7), but for what a channel's queue tells: wakers and executors, which have no
+//!     context to wait with, and whose panics end there. Between 1 and 5 no internal lock is held while a hook runs.
 //! I2. In step 3, between `enter_safe` and `come_back`, only the claim word, the gate and the parker are touched, and
 //!     the baton's books, which hold no value of the VM (gate I1).
 //! I3. The entry is published before the check of the owner (waits I2) and the look (deadlock I2), and taken away before the
