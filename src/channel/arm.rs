@@ -118,8 +118,6 @@ struct Arm<'a, T> {
     state: Cell<State>,
     guard: RefCell<Option<Guard<'a, T>>>,
     told: Cell<Option<Told<T>>>,
-    /// A value that lost its place (`core/policy`).
-    lost: Cell<Option<T>>,
 }
 
 /// The same for each storage, with the guard of that storage.
@@ -140,8 +138,8 @@ impl<'a, T> Arm<'a, T> {
     /// `gone`: of a handle that has left.
     fn new(flavor: &'a Flavor<T>, deed: Deed, node: Node<T>, gone: bool) -> Self {
         let state = Cell::new(if gone { State::Closed } else { State::Open });
-        let (guard, told, lost) = (RefCell::new(None), Cell::new(None), Cell::new(None));
-        Self { flavor, deed, node, state, guard, told, lost }
+        let (guard, told) = (RefCell::new(None), Cell::new(None));
+        Self { flavor, deed, node, state, guard, told }
     }
 
     /// Takes the value out of the node.
@@ -262,11 +260,9 @@ impl<T> Raw for Arm<'_, T> {
                 None if both.is_over() => Err(TrySendError::Closed(None)),
                 None => Err(TrySendError::Full(None)),
             }),
-            Deed::Send => with!(self, guard, core, both => {
-                core.send_locked(both, self.value())
-                    .map(|lost| self.lost.set(lost))
-                    .map_err(|e| with(e.into(), Some))
-            }),
+            // Where a send never waits, `try_now` was the end of it.
+            Deed::Send => with!(self, guard, core, both => core.push_locked(both, self.value()))
+                .map_err(|e| with(e.into(), Some)),
             Deed::Reserve => with!(self, guard, core, both => core.place_locked(both))
                 .map_err(|e| with(e.into(), |()| None)),
         };
@@ -320,7 +316,6 @@ impl<T> Raw for Arm<'_, T> {
     }
     fn tell(&self) {
         drop(self.told.take());
-        drop(self.lost.take());
     }
 }
 

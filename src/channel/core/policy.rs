@@ -39,7 +39,7 @@ impl<T, S: Storage<T>> Core<T, S> {
 
     /// Sends as the channel does it. The value that lost its place is for after both locks are given back. `Full`: the
     /// sender waits.
-    pub(in crate::channel) fn send_locked(
+    pub(super) fn send_locked(
         &self,
         both: &mut Both<'_, T, S>,
         value: T,
