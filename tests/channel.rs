@@ -413,6 +413,15 @@ fn handles_go_where_values_may() {
     anywhere::<Receiver<std::cell::Cell<u8>>>();
     anywhere::<Sender<Box<dyn FnOnce() + Send>>>();
     anywhere::<channel::Builder>();
+    fn moves<T: Send>() {}
+    moves::<channel::RecvFuture<'_, std::cell::Cell<u8>>>();
+    moves::<channel::SendFuture<'_, std::cell::Cell<u8>>>();
+    let (tx, rx) = channel::bounded(1);
+    let place = tx.try_reserve().unwrap();
+    std::thread::scope(|s| {
+        s.spawn(|| place.publish(std::cell::Cell::new(7)).unwrap()).join().unwrap()
+    });
+    assert_eq!(rx.try_recv().unwrap().get(), 7);
     both(|vm| {
         let mut cx = vm.attach("main").unwrap();
         let (tx, rx) = channel::bounded::<Box<dyn FnOnce() -> u8 + Send>>(1);

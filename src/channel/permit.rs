@@ -14,6 +14,8 @@ use std::time::Instant;
 /// In a bounded channel the place counts as taken. An unbounded one always has one. Of a rendezvous it says that a receiver
 /// waits; if that has gone when the value comes, the value waits in the channel for the next one.
 ///
+/// `Send` and `Sync` if the values are `Send`: one thread may get the place, and another one fill it.
+///
 /// # Examples
 /// ```
 /// use selvedge::{Runtime, channel};
@@ -35,6 +37,11 @@ pub struct Permit<'a, T> {
     /// Where the value of a rendezvous waits, if it must.
     spare: Option<Box<Node<T>>>,
 }
+
+// SAFETY: the node is in no queue, and nobody else's (node I2); it has no value, and one that it gets may move to other threads.
+unsafe impl<T: Send> Send for Permit<'_, T> {}
+// SAFETY: nothing is done by a shared one.
+unsafe impl<T: Send> Sync for Permit<'_, T> {}
 
 impl<'a, T> Permit<'a, T> {
     /// The place was promised.
