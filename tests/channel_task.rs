@@ -922,6 +922,15 @@ fn a_waker_that_panics_leaves_a_task_in_its_place() {
     ledger.is_even();
 }
 
+/// At a handle that has left it ends with the call, as elsewhere.
+#[test]
+fn an_executor_that_panics_for_a_handle_that_has_left() {
+    let (tx, rx) = channel::bounded::<u8>(1);
+    assert!(tx.disconnect() && rx.disconnect());
+    tx.send_then(1, panics, ignore);
+    rx.recv_then(panics, ignore);
+}
+
 /// Whoever closes tells everybody, whatever some do when they are told.
 #[test]
 fn a_close_tells_those_behind_an_executor_that_panics() {

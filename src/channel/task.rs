@@ -4,6 +4,7 @@ use super::error::{RecvError, SendError, TryRecvError, TrySendError};
 use super::handle::{Flavor, Source, each};
 use super::node::{Node, Then};
 use super::{Receiver, Sender};
+use crate::thread::quietly;
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
@@ -54,7 +55,7 @@ impl<T: Send + 'static> Receiver<T> {
         let then = Then::Received(Box::new(move |got| executor.execute(Box::new(|| f(got)))));
         match (self.channel(), then) {
             (Some(flavor), then) => each!(flavor, core => core.recv_then(then)),
-            (None, Then::Received(then)) => then(Err(RecvError::Closed)),
+            (None, Then::Received(then)) => quietly(|| then(Err(RecvError::Closed))),
             (None, Then::Sent(_)) => unreachable!("made above"),
         }
     }
@@ -100,7 +101,9 @@ impl<T: Send + 'static> Sender<T> {
     ) {
         let then = Then::Sent(Box::new(move |sent| executor.execute(Box::new(|| f(sent)))));
         match then {
-            Then::Sent(then) if self.is_disconnected() => then(Err(SendError::Closed(value))),
+            Then::Sent(then) if self.is_disconnected() => {
+                quietly(|| then(Err(SendError::Closed(value))));
+            }
             then => each!(&self.0.of, core => core.send_then(value, then)),
         }
     }
