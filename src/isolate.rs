@@ -81,6 +81,17 @@ impl<M> fmt::Display for Gone<M> {
 impl<M> std::error::Error for Gone<M> {}
 
 /// A mailbox, and its address.
+///
+/// Between threads, messages, answers and errors are `Send` and `Sync`: an answer has any number of readers, and so has a
+/// message that comes back.
+/// ```compile_fail,E0277
+/// let (_address, mailbox) = selvedge::isolate::mailbox::<std::cell::Cell<u8>, (), ()>();
+/// std::thread::spawn(move || mailbox.try_recv());
+/// ```
+/// ```
+/// let (_address, mailbox) = selvedge::isolate::mailbox::<std::sync::Mutex<u8>, (), ()>();
+/// std::thread::spawn(move || mailbox.try_recv());
+/// ```
 pub fn mailbox<M, R, E>() -> (Address<M, R, E>, Mailbox<M, R, E>) {
     make(Builder::new())
 }
