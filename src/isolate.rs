@@ -19,7 +19,7 @@ use std::time::Instant;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Unanswered<M, E> {
-    /// Nobody has read it: the mailbox is gone. The message.
+    /// Nobody has read it: the mailbox is gone. The message; [`Promise::into_inner`] gives it out.
     Undelivered(M),
     /// Who read it failed.
     Failed(E),

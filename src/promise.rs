@@ -321,6 +321,29 @@ impl<T, E> Promise<T, E> {
         }
     }
 
+    /// What became of it, to keep; none: it was cancelled. It takes the only handle there is: no other reader, no resolver.
+    ///
+    /// # Errors
+    /// The promise: it is not settled, or others can read it.
+    ///
+    /// # Examples
+    /// ```
+    /// use selvedge::promise;
+    /// let (resolver, promise) = promise::new::<String, ()>();
+    /// let promise = promise.into_inner().unwrap_err(); // not settled
+    /// resolver.resolve("mine".into()).unwrap();
+    /// drop(resolver);
+    /// assert_eq!(promise.into_inner().unwrap(), Some(Ok("mine".into())));
+    /// ```
+    pub fn into_inner(self) -> Result<Option<Result<T, E>>, Self> {
+        if !self.is_settled() {
+            return Err(self);
+        }
+        let inner = Arc::try_unwrap(self.0).map_err(Self)?;
+        // SAFETY: nobody else has it.
+        Ok(inner.slot.with_mut(|slot| unsafe { &mut *slot }.take()))
+    }
+
     /// Are the two one promise?
     pub fn same_promise(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

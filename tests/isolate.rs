@@ -90,6 +90,7 @@ fn a_mailbox_that_is_shared_is_closed() {
     let answer = address.send(1).unwrap();
     assert!(mailbox.close() && !mailbox.close());
     assert_eq!(answer.get(), Some(Settled::Error(&Unanswered::Undelivered(1))));
+    assert_eq!(answer.into_inner().unwrap(), Some(Err(Unanswered::Undelivered(1))));
     assert!(matches!(address.send(2), Err(Gone(2))));
     assert!(matches!(mailbox.try_recv(), Err(TryRecvError::Closed)));
 }

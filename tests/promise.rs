@@ -31,6 +31,20 @@ fn the_first_settles_it_and_what_others_bring_comes_back() {
 }
 
 #[test]
+fn the_last_handle_takes_what_became_of_it() {
+    let (r, p) = promise::new::<Box<u8>, ()>();
+    r.resolve(Box::new(1)).unwrap();
+    let p = p.into_inner().unwrap_err(); // the resolver can read it
+    drop(r);
+    let other = p.clone();
+    let p = p.into_inner().unwrap_err();
+    drop(other);
+    assert_eq!(p.into_inner().unwrap(), Some(Ok(Box::new(1))));
+    let (_, p) = promise::new::<u8, ()>();
+    assert_eq!(p.into_inner().unwrap(), None);
+}
+
+#[test]
 fn the_last_resolver_cancels_it() {
     let (r, p) = promise::new::<u8, u8>();
     let other = r.clone();
