@@ -274,6 +274,8 @@ fn select_waits(channels: usize) -> Cell {
         let vm = Runtime::new();
         move |n| {
             let (txs, rxs) = several::<C>(channels);
+            // A channel that is empty and closed would be chosen before those with values.
+            let _open = txs.clone();
             let (txs, rxs) = (Mutex::new(Some(txs)), Mutex::new(Some(rxs)));
             let (time, sums) = race(2, |i, gate| {
                 stay_on_cpu(i);
