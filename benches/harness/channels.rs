@@ -83,11 +83,26 @@ pub(crate) trait Selects<T>: Channel<T> {
 impl<T: Message> Selects<T> for Selvedge {
     #[inline(always)]
     fn any(rxs: &[Receiver<T>], me: &mut Participant) -> T {
-        let mut arms: [_; MOST] = std::array::from_fn(|n| rxs.get(n).map(Receiver::arm));
-        let select = arms.iter_mut().flatten().fold(Select::new(), |all, arm| all.arm(arm));
-        let chosen = select.wait(me).expect("nobody interrupts it");
-        arms[chosen].take().expect("it was there").complete().expect("nobody closes it")
+        match rxs.len() {
+            1 => any_of::<T, 1>(rxs, me),
+            2 => any_of::<T, 2>(rxs, me),
+            8 => any_of::<T, 8>(rxs, me),
+            n => panic!("no cell has {n} channels"),
+        }
     }
+}
+
+/// As a program does it that knows its channels.
+#[inline(always)]
+fn any_of<T, const N: usize>(rxs: &[Receiver<T>], me: &mut Participant) -> T {
+    let mut arms: [_; N] = std::array::from_fn(|n| rxs[n].arm());
+    let mut select = Select::new();
+    for arm in &mut arms {
+        select = select.arm(arm);
+    }
+    let chosen = select.wait(me).expect("nobody interrupts it");
+    let arm = arms.into_iter().nth(chosen).expect("one of them");
+    arm.complete().expect("nobody closes it")
 }
 
 impl<T: Message> Selects<T> for Crossbeam {
@@ -110,9 +125,6 @@ impl<T: Message> Selects<T> for Flume {
         all.wait().expect("nobody closes it")
     }
 }
-
-/// A select waits for so many channels at most.
-const MOST: usize = 8;
 
 macro_rules! rival {
     ($name:ident, $tx:ty, $rx:ty, $make:expr, $share:expr, $send:ident, $recv:ident) => {

@@ -160,15 +160,11 @@ impl<T, S: Storage<T>> Both<'_, T, S> {
         }
         self.flag_receivers();
     }
-    /// The same.
+    /// As `flag_receivers`.
     fn flag_senders(&mut self) {
         if let Some(head) = &mut self.head {
             head.set(WAITERS, !self.core.senders.is_empty());
         }
-    }
-    /// How many of them may come out.
-    fn inside(&self) -> usize {
-        if self.is_sealed() { 0 } else { self.len() as usize + self.core.senders.alone() }
     }
     fn pop(&mut self) -> Option<T> {
         self.core.storage.0.pop(self.head.as_mut()?)
@@ -176,6 +172,10 @@ impl<T, S: Storage<T>> Both<'_, T, S> {
     /// How many values the storage holds.
     fn len(&self) -> u64 {
         self.tail.index() - self.core.head.0.index()
+    }
+    /// How many values may come out: those, and what waits by itself.
+    fn inside(&self) -> usize {
+        if self.is_sealed() { 0 } else { self.len() as usize + self.core.senders.alone() }
     }
     pub(super) fn is_closed(&self) -> bool {
         self.tail.has(CLOSED)
